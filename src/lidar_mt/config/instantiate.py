@@ -1,0 +1,65 @@
+"""Object creation from configuration, limited to what this project names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import hydra.utils
+from omegaconf import DictConfig, ListConfig, OmegaConf
+
+from lidar_mt.structures.errors import ConfigError
+
+#: `_target_` values start with one of these. Everything else (torch.load, os.system, ...) is refused before anything runs.
+ALLOWED_PREFIXES = (
+    "lidar_mt.",
+    "torch.nn.",
+    "torch.optim.",
+    "torchmetrics.",
+    "pytorch_lightning.Trainer",
+    "pytorch_lightning.callbacks.",
+    "pytorch_lightning.loggers.",
+    "pytorch_lightning.profilers.",
+    "pytorch_lightning.strategies.",
+    "pytorch_lightning.plugins.",
+)
+
+
+def instantiate(config: Any, **kwargs: Any) -> Any:
+    """Builds the object that a config node describes, after checking every `_target_` in it.
+
+    Args:
+        config: a config node with `_target_`, possibly nested.
+        **kwargs: more arguments for the outermost object.
+
+    Returns:
+        The object, or a partial where the node says `_partial_: true`. Containers arrive as plain lists and dicts.
+
+    Raises:
+        ConfigError: a `_target_` is not on the allow-list.
+    """
+    for target in _targets(config):
+        check_target(target)
+    return hydra.utils.instantiate(config, _convert_="all", **kwargs)
+
+
+def check_target(target: str) -> None:
+    """Raises ConfigError unless `target` is a dotted path that configuration may name."""
+    parts = target.split(".") if isinstance(target, str) else []
+    plain = all(part.isidentifier() and not part.startswith("_") for part in parts)
+    if not plain or not target.startswith(ALLOWED_PREFIXES):
+        allowed = ", ".join(prefix + ("*" if prefix.endswith(".") else "") for prefix in ALLOWED_PREFIXES)
+        raise ConfigError(f"configuration names the object {target!r}, which is not allowed; allowed are {allowed}")
+
+
+def _targets(node: Any) -> Iterator[str]:
+    if isinstance(node, DictConfig | ListConfig):
+        node = OmegaConf.to_container(node, resolve=True)
+    if isinstance(node, dict):
+        if "_target_" in node:
+            yield node["_target_"]
+        for value in node.values():
+            yield from _targets(value)
+    elif isinstance(node, list | tuple):
+        for value in node:
+            yield from _targets(value)

@@ -1,0 +1,116 @@
+"""The frame around every program: compose its configuration, run it, turn expected errors into one line."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import os
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import hydra
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from lidar_mt.config import schema
+from lidar_mt.structures.errors import LidarMtError
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+_CHECKOUT_CONF = _PACKAGE.parents[1] / "conf"
+#: Absolute path of the Hydra tree: the checkout's `conf/`, or the copy that the wheel carries.
+CONF_DIR = str(_PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _CHECKOUT_CONF)
+
+#: Exit status of a program that stops with an expected error.
+EXIT_ERROR = 2
+
+Main = Callable[[DictConfig], None]
+
+
+def program(config_name: str) -> Callable[[Main], Callable[[], None]]:
+    """Decorates the `main(cfg)` of a program.
+
+    The program composes `conf/<config_name>.yaml` with the command line's `key=value` overrides, checked against
+    the schema of the same name. A `LidarMtError` or a mistake in an override is printed as one `error:` line, with
+    the nearest key where a key is unknown, and the process exits with status 2.
+
+    Args:
+        config_name: name of the top-level config file, without `.yaml`.
+    """
+    _register_schemas()
+
+    def decorate(main: Main) -> Callable[[], None]:
+        run = hydra.main(config_path=CONF_DIR, config_name=config_name, version_base="1.3")(main)
+
+        @functools.wraps(main)
+        def entry() -> None:
+            # Hydra swallows exceptions and prints its own text unless this is set; the errors are ours to word.
+            os.environ["HYDRA_FULL_ERROR"] = "1"
+            try:
+                run()
+            except LidarMtError as error:
+                _stop(str(error))
+            except (HydraException, OmegaConfBaseException) as error:
+                _stop(_explain(error, config_name))
+
+        return entry
+
+    return decorate
+
+
+def compose(config_name: str, overrides: list[str] | None = None) -> DictConfig:
+    """Composes a program's configuration without running it.
+
+    Args:
+        config_name: name of the top-level config file, without `.yaml`.
+        overrides: command-line style overrides.
+    """
+    _register_schemas()
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(CONF_DIR, version_base="1.3"):
+        return hydra.compose(config_name, overrides=overrides or [])
+
+
+def _register_schemas() -> None:
+    store = ConfigStore.instance()
+    for name, node in schema.SCHEMAS.items():
+        store.store(name=f"{name}_schema", node=node)
+
+
+def _stop(message: str) -> None:
+    print(f"error: {message}", file=sys.stderr)
+    sys.exit(EXIT_ERROR)
+
+
+def _explain(error: Exception, config_name: str) -> str:
+    """Words a composition error: the key, the nearest known key, and the command that lists them all."""
+    reason = " ".join(str(part).strip() for part in (error, error.__cause__) if part)
+    reason = " ".join(line.strip() for line in reason.splitlines() if not line.strip().startswith(("set HYDRA", "full_key", "object_type")))
+    key = re.search(r"[Kk]ey '([^']+)'|Could not override '([^']+)'|Could not find '([^']+)'", reason)
+    unknown = next((name for name in key.groups() if name), "") if key else ""
+    nearest = difflib.get_close_matches(unknown, sorted(_known_names(config_name)), n=1, cutoff=0.5) if unknown else []
+    hint = f" Did you mean '{nearest[0]}'?" if nearest and nearest[0] != unknown else ""
+    return f"{reason}{hint}\nRun `python -m lidar_mt.{config_name} --help` for the useful keys, or add `--cfg job` to see all of them."
+
+
+def _known_names(config_name: str) -> set[str]:
+    """Every key and dotted key of the program's default configuration, and every group option."""
+    names = {str(path.relative_to(CONF_DIR).with_suffix("")) for path in Path(CONF_DIR).rglob("*.yaml")}
+    try:
+        config = compose(config_name)
+    except (HydraException, OmegaConfBaseException):
+        return names
+    return names | set(_keys(OmegaConf.to_container(config, resolve=False), ""))
+
+
+def _keys(node: Any, prefix: str) -> Iterator[str]:
+    if isinstance(node, dict):
+        for name, value in node.items():
+            yield str(name)
+            yield f"{prefix}{name}"
+            yield from _keys(value, f"{prefix}{name}.")

@@ -1,0 +1,1 @@
+"""What flows between the parts: grid, boxes, classes, samples, pillars, outputs, errors."""
