@@ -1,0 +1,1 @@
+"""From raw nuScenes to batches."""

@@ -1,0 +1,1 @@
+"""The packed store: codec, writer, reader."""

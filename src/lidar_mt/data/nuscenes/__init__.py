@@ -1,0 +1,1 @@
+"""Raw nuScenes tables and files, read through the devkit."""

@@ -1,0 +1,1 @@
+"""A ray-cast town written in the nuScenes format."""

@@ -1,0 +1,1 @@
+"""Sample transforms, named in the configuration."""

@@ -1,0 +1,1 @@
+"""Small modules that networks are built from."""

@@ -1,0 +1,1 @@
+"""nuScenes detection metrics and bird's-eye-view IoU."""

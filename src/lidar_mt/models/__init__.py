@@ -1,0 +1,1 @@
+"""Voxelizer, pillar encoder, scatter, backbone, neck and the multi-task network."""

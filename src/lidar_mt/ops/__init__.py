@@ -1,0 +1,1 @@
+"""Pure tensor functions: voxelization, Gaussians, box geometry, NMS, rasterization."""

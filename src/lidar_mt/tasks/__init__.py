@@ -1,0 +1,1 @@
+"""One room per task: head, target, loss and decoder."""

@@ -1,0 +1,1 @@
+"""Centre-based 3D detection."""
