@@ -18,7 +18,7 @@ from hydra.errors import HydraException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from lidar_mt.config import schema
+from lidar_mt.config import resolvers, schema
 from lidar_mt.structures.errors import LidarMtError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -28,6 +28,9 @@ CONF_DIR = str(_PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _CHECKOUT_
 
 #: Exit status of a program that stops with an expected error.
 EXIT_ERROR = 2
+
+# Lines of Hydra's messages that mean nothing to the reader of one.
+_NOISE = ("set HYDRA", "full_key", "object_type", "reference_type")
 
 Main = Callable[[DictConfig], None]
 
@@ -42,7 +45,7 @@ def program(config_name: str) -> Callable[[Main], Callable[[], None]]:
     Args:
         config_name: name of the top-level config file, without `.yaml`.
     """
-    _register_schemas()
+    _register()
 
     def decorate(main: Main) -> Callable[[], None]:
         run = hydra.main(config_path=CONF_DIR, config_name=config_name, version_base="1.3")(main)
@@ -51,6 +54,9 @@ def program(config_name: str) -> Callable[[Main], Callable[[], None]]:
         def entry() -> None:
             # Hydra swallows exceptions and prints its own text unless this is set; the errors are ours to word.
             os.environ["HYDRA_FULL_ERROR"] = "1"
+            if {"--help", "-h"} & set(sys.argv[1:]):
+                print(_help(main))
+                return
             try:
                 run()
             except LidarMtError as error:
@@ -70,16 +76,29 @@ def compose(config_name: str, overrides: list[str] | None = None) -> DictConfig:
         config_name: name of the top-level config file, without `.yaml`.
         overrides: command-line style overrides.
     """
-    _register_schemas()
+    _register()
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(CONF_DIR, version_base="1.3"):
         return hydra.compose(config_name, overrides=overrides or [])
 
 
-def _register_schemas() -> None:
+def _register() -> None:
+    resolvers.register()
     store = ConfigStore.instance()
     for name, node in schema.SCHEMAS.items():
         store.store(name=f"{name}_schema", node=node)
+
+
+def _help(main: Main) -> str:
+    """The program's own docstring, then the config groups and their options."""
+    options: dict[str, list[str]] = {}
+    for path in sorted(Path(CONF_DIR).rglob("*.yaml")):
+        group = path.parent.relative_to(CONF_DIR).as_posix()
+        if group not in (".", "hydra"):
+            options.setdefault(group, []).append(path.stem)
+    groups = "\n".join(f"    {group:18} {', '.join(names)}" for group, names in options.items())
+    usage = (sys.modules[main.__module__].__doc__ or "").strip()
+    return f"{usage}\n\nGroups (group=option):\n{groups}\n\nAdd `--cfg job` to see every key and its value."
 
 
 def _stop(message: str) -> None:
@@ -90,7 +109,8 @@ def _stop(message: str) -> None:
 def _explain(error: Exception, config_name: str) -> str:
     """Words a composition error: the key, the nearest known key, and the command that lists them all."""
     reason = " ".join(str(part).strip() for part in (error, error.__cause__) if part)
-    reason = " ".join(line.strip() for line in reason.splitlines() if not line.strip().startswith(("set HYDRA", "full_key", "object_type")))
+    reason = reason.split("Config search path")[0]
+    reason = " ".join(line.strip() for line in reason.splitlines() if not line.strip().startswith(_NOISE)).strip()
     key = re.search(r"[Kk]ey '([^']+)'|Could not override '([^']+)'|Could not find '([^']+)'", reason)
     unknown = next((name for name in key.groups() if name), "") if key else ""
     nearest = difflib.get_close_matches(unknown, sorted(_known_names(config_name)), n=1, cutoff=0.5) if unknown else []

@@ -6,20 +6,20 @@ add others.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from omegaconf import MISSING
 
 
 @dataclass
-class TrainConfig:
-    """Keys of `python -m lidar_mt.train`."""
+class RecipeConfig:
+    """The groups that training and evaluation share, see conf/recipe.yaml."""
 
     stage: Any = MISSING
-    seed: int = 0
     grid: Any = MISSING
     classes: Any = MISSING
+    paths: Any = MISSING
     data: Any = MISSING
     augmentation: Any = MISSING
     model: Any = MISSING
@@ -30,12 +30,46 @@ class TrainConfig:
     trainer: Any = MISSING
     callbacks: Any = MISSING
     logger: Any = MISSING
-    paths: Any = MISSING
     run_name: str = MISSING
+    seed: int = 0
+
+
+@dataclass
+class TrainConfig(RecipeConfig):
+    """Keys of `python -m lidar_mt.train`."""
+
     resume: str | None = None
+
+
+@dataclass
+class EvaluateConfig(RecipeConfig):
+    """Keys of `python -m lidar_mt.evaluate`."""
+
+    checkpoint: str = MISSING
+    split: str = MISSING
+    out: str = MISSING
+    results: str | None = None
+    data_root: str | None = None
+    version: str = MISSING
+
+
+@dataclass
+class InferConfig:
+    """Keys of `python -m lidar_mt.infer`."""
+
+    points: str = MISSING
+    columns: int | None = None
+    run_name: str = MISSING
+    checkpoint: str = MISSING
+    out: str = MISSING
+    score_threshold: float = 0.3
+    paths: Any = MISSING
+    stage: Any = MISSING
 
 
 #: Program name -> schema. Each program's YAML lists `<name>_schema` first.
 SCHEMAS: dict[str, type] = {
     "train": TrainConfig,
+    "evaluate": EvaluateConfig,
+    "infer": InferConfig,
 }

@@ -1,0 +1,91 @@
+"""From a composed configuration to the objects of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from lidar_mt.config.instantiate import instantiate
+from lidar_mt.data.datamodule import LidarDataModule
+from lidar_mt.engine.checkpoint import load_network, read_checkpoint
+from lidar_mt.engine.lit_module import LidarMultiTaskModule
+from lidar_mt.structures.errors import CheckpointError
+
+#: What a checkpoint's network was built from; written beside it and read back by `evaluate` and `infer`.
+NETWORK_KEYS = ("grid", "classes", "model", "task")
+
+
+def build_datamodule(cfg: DictConfig) -> LidarDataModule:
+    """The data module of `cfg.data`, with `cfg.augmentation` in training."""
+    datamodule: LidarDataModule = instantiate(cfg.data)
+    return datamodule
+
+
+def build_module(cfg: DictConfig, total_steps: int = 0, metrics: Mapping[str, Any] | None = None) -> LidarMultiTaskModule:
+    """Network, voxelizer, tasks and, where configured, metrics, optimizer and schedule.
+
+    Args:
+        cfg: a composed configuration with the groups grid, classes, model and task.
+        total_steps: optimizer steps of the whole training; 0 for evaluation.
+        metrics: validation metric by task name.
+    """
+    training = total_steps > 0
+    tasks = {name: instantiate(node) for name, node in cfg.task.items() if node is not None}
+    return LidarMultiTaskModule(
+        voxelizer=instantiate(cfg.model.voxelizer),
+        net=instantiate(cfg.model.net),
+        tasks=tasks,
+        metrics=metrics,
+        optimizer=instantiate(cfg.optimizer) if training else None,
+        scheduler=instantiate(cfg.scheduler) if training else None,
+        total_steps=total_steps,
+        config=network_config(cfg),
+    )
+
+
+def load_module(checkpoint: Path, cfg: DictConfig | None = None, metrics: Mapping[str, Any] | None = None) -> LidarMultiTaskModule:
+    """A module in evaluation mode with the weights of a checkpoint.
+
+    Args:
+        checkpoint: a `.ckpt` file; `config.yaml` beside it says what the network is.
+        cfg: configuration with the network groups; read from beside the checkpoint when None.
+        metrics: metric by task name.
+
+    Raises:
+        CheckpointError: the checkpoint or its configuration is missing or damaged.
+    """
+    content = read_checkpoint(checkpoint)
+    module = build_module(cfg or read_network_config(checkpoint), metrics=metrics)
+    load_network(module.net, content, checkpoint)
+    return module.eval()
+
+
+def network_config(cfg: DictConfig) -> dict[str, Any]:
+    """The resolved groups that define the network, as plain containers."""
+    resolved = {key: OmegaConf.to_container(cfg[key], resolve=True) for key in NETWORK_KEYS}
+    return resolved
+
+
+def write_network_config(cfg: DictConfig, folder: Path) -> None:
+    """Writes `config.yaml` into the folder that holds the checkpoints."""
+    folder.mkdir(parents=True, exist_ok=True)
+    OmegaConf.save(OmegaConf.create(network_config(cfg)), folder / "config.yaml")
+
+
+def read_network_config(checkpoint: Path) -> DictConfig:
+    """Reads `config.yaml` from beside a checkpoint.
+
+    Raises:
+        CheckpointError: there is none, or it lacks a group.
+    """
+    path = checkpoint.parent / "config.yaml"
+    if not path.is_file():
+        raise CheckpointError(f"no {path}; it describes the network of {checkpoint.name} and is written by training")
+    config = OmegaConf.load(path)
+    missing = [key for key in NETWORK_KEYS if key not in config]
+    if missing or not isinstance(config, DictConfig):
+        raise CheckpointError(f"{path} lacks {missing}; train again or restore the file")
+    return config

@@ -1,0 +1,161 @@
+"""Callbacks: progress, published checkpoints, bird's-eye pictures."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+from pytorch_lightning.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.loggers import TensorBoardLogger
+
+from lidar_mt.engine.lit_module import LidarMultiTaskModule
+from lidar_mt.structures.classes import Classes
+from lidar_mt.structures.grid import Grid
+from lidar_mt.structures.sample import Batch
+from lidar_mt.visualization.bev import draw_comparison, save_figure, to_image_tensor
+
+
+class Progress(TQDMProgressBar):
+    """Lightning's bar on a terminal; elsewhere (a log file) one line every `interval_s` seconds.
+
+    Args:
+        interval_s: seconds between lines when the output is no terminal.
+    """
+
+    def __init__(self, interval_s: float = 15.0) -> None:
+        super().__init__(refresh_rate=5)
+        self.interval_s = interval_s
+        self._started = self._last = 0.0
+        self._first_step = 0
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Starts the clock; hides the bar where lines are printed instead."""
+        self._started = self._last = time.monotonic()
+        self._first_step = trainer.global_step
+        if not sys.stderr.isatty():
+            self.disable()
+        super().on_train_start(trainer, pl_module)
+
+    def on_train_batch_end(
+        self, trainer: pl.Trainer, pl_module: pl.LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Updates the bar, or prints a line with rate and time left."""
+        super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        now = time.monotonic()
+        if self.is_enabled or not trainer.is_global_zero or now - self._last < self.interval_s:
+            return
+        self._last = now
+        done = trainer.global_step - self._first_step
+        total = getattr(pl_module, "total_steps", 0)
+        rate = done / (now - self._started)
+        left = (total - trainer.global_step) / rate if rate and total else float("nan")
+        loss = float(trainer.callback_metrics.get("train/loss", torch.tensor(float("nan"))))
+        print(
+            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  step {trainer.global_step}/{total}  "
+            f"loss {loss:.3f}  {rate:.2f} steps/s  {left / 60:.1f} min left",
+            flush=True,
+        )
+
+
+class PublishCheckpoint(Callback):
+    """Copies the best and the last checkpoint to where the next stage, `evaluate` and `infer` look for them.
+
+    Args:
+        folder: target; `<stage>-best.ckpt` and `<stage>-last.ckpt` appear in it, and `config.yaml` beside them.
+        stage: float, calibrate or qat.
+    """
+
+    def __init__(self, folder: str, stage: str) -> None:
+        self.folder = Path(folder)
+        self.stage = stage
+
+    def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Publishes what the run's `ModelCheckpoint` callbacks kept."""
+        if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        kept = {
+            str(callback.filename): callback.best_model_path
+            for callback in trainer.checkpoint_callbacks
+            if isinstance(callback, ModelCheckpoint) and callback.best_model_path
+        }
+        for name in ("best", "last"):
+            # A run without validation has no best checkpoint; the last one stands in for it.
+            source = kept.get(name) or kept.get("last")
+            if source:
+                copy_atomically(Path(source), self.folder / f"{self.stage}-{name}.ckpt")
+
+
+class BevPictures(Callback):
+    """Truth beside prediction for the first validation samples, in TensorBoard and as PNG files.
+
+    Args:
+        count: samples per validation.
+        grid: the pillar grid.
+        classes: class names.
+        score_threshold: boxes below it are not drawn.
+    """
+
+    def __init__(self, count: int, grid: Grid, classes: Classes, score_threshold: float = 0.3) -> None:
+        self.count = count
+        self.grid = grid
+        self.classes = classes
+        self.score_threshold = score_threshold
+        self._drawn = 0
+
+    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Starts a new set."""
+        self._drawn = 0
+
+    def on_validation_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Draws the samples of the batch until enough are drawn."""
+        if not trainer.is_global_zero or not isinstance(pl_module, LidarMultiTaskModule):
+            return
+        for index in range(min(len(batch), self.count - self._drawn)):
+            self._draw(trainer, outputs, batch, index)
+            self._drawn += 1
+
+    def _draw(self, trainer: pl.Trainer, outputs: dict[str, Any], batch: Batch, index: int) -> None:
+        detections = outputs["detection"][index] if "detection" in outputs else None
+        segmentation = outputs["segmentation"][index].cpu().numpy() if "segmentation" in outputs else None
+        truth = batch.bev_labels[index].cpu().numpy() if batch.bev_labels is not None else None
+        figure = draw_comparison(
+            batch.points[index].cpu().numpy(),
+            self.grid,
+            detections,
+            self.classes,
+            truth_boxes=batch.boxes[index].cpu().numpy(),
+            truth_labels=batch.labels[index].cpu().numpy(),
+            segmentation=segmentation,
+            segmentation_truth=truth,
+            title=f"{batch.tokens[index][:8]}  step {trainer.global_step}",
+            score_threshold=self.score_threshold,
+        )
+        save_figure(figure, Path(trainer.default_root_dir) / "pictures" / f"val_{self._drawn}.png")
+        for logger in trainer.loggers:
+            if isinstance(logger, TensorBoardLogger):
+                logger.experiment.add_image(f"bev/{self._drawn}", to_image_tensor(figure), trainer.global_step)
+
+
+def copy_atomically(source: Path, target: Path) -> None:
+    """Copies a file so that `target` is always whole: temporary file in the same folder, fsync, rename."""
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    with source.open("rb") as read, temporary.open("wb") as write:
+        shutil.copyfileobj(read, write)
+        write.flush()
+        os.fsync(write.fileno())
+    temporary.replace(target)

@@ -1,0 +1,59 @@
+"""Reading checkpoints: weights only, with errors that say what to do."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from lidar_mt.structures.errors import CheckpointError
+
+_NET_PREFIX = "net."
+
+
+def read_checkpoint(path: str | Path) -> dict[str, Any]:
+    """Reads a Lightning checkpoint onto the CPU.
+
+    Args:
+        path: a `.ckpt` file.
+
+    Returns:
+        Its plain containers and tensors.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, no Lightning checkpoint, or holds anything but tensors and
+            plain containers.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise CheckpointError(f"no checkpoint at {path}; run `python -m lidar_mt.train stage=float` or name one with checkpoint=FILE")
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise CheckpointError(f"{path} is damaged or holds more than weights and plain values: {reason}") from error
+    if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
+        raise CheckpointError(f"{path} is no training checkpoint: it has no 'state_dict'")
+    return checkpoint
+
+
+def load_network(net: nn.Module, checkpoint: dict[str, Any], path: str | Path) -> None:
+    """Copies the network's weights out of a checkpoint.
+
+    Args:
+        net: the network, built as it was trained.
+        checkpoint: what `read_checkpoint` returned.
+        path: named in errors.
+
+    Raises:
+        CheckpointError: a weight is missing, left over or of another shape.
+    """
+    state = {key[len(_NET_PREFIX) :]: value for key, value in checkpoint["state_dict"].items() if key.startswith(_NET_PREFIX)}
+    own = net.state_dict()
+    wrong = sorted(own.keys() ^ state.keys()) + sorted(key for key in own.keys() & state.keys() if own[key].shape != state[key].shape)
+    if wrong:
+        raise CheckpointError(f"{path} was trained with another network: {len(wrong)} weights differ, among them {wrong[:3]}")
+    net.load_state_dict(state)

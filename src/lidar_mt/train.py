@@ -1,0 +1,70 @@
+"""Trains the network.
+
+    python -m lidar_mt.train stage=float
+
+Useful keys:
+    stage=float                    what to train
+    experiment=demo                a named set of overrides, see conf/experiment
+    data.version=v1.0-trainval     data set version under paths.packed
+    data.batch_size=4              samples per device and step
+    data.num_workers=2             loader processes per device
+    trainer.max_epochs=20          length
+    optimizer.lr=2.0e-4            base learning rate; the schedule peaks at ten times this
+    grid=small                     0.4 m cells: a quarter of the work
+    task=detection                 one task alone
+    resume=FILE.ckpt               go on from a checkpoint
+    debug=fast_dev_run             one batch through everything
+    paths.root=DIR paths.runs=DIR  where data lies and runs go
+    -m optimizer.lr=1e-4,2e-4      one run for each value
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytorch_lightning as pl
+from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from lidar_mt.config import instantiate, program
+from lidar_mt.config.build import build_datamodule, build_module, write_network_config
+from lidar_mt.engine.checkpoint import read_checkpoint
+
+log = logging.getLogger("lidar_mt.train")
+
+
+@program("train")
+def main(cfg: DictConfig) -> None:
+    """Builds data, module and trainer from the configuration, and fits."""
+    run = HydraConfig.get()
+    folder = Path(run.runtime.output_dir)
+    # Jobs of a multirun publish into their own folders, or they would overwrite each other.
+    published = folder / "published" if run.mode == RunMode.MULTIRUN else Path(cfg.paths.published)
+    with open_dict(cfg):
+        cfg.paths.run, cfg.paths.published = str(folder), str(published)
+    OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
+    if cfg.resume is not None:
+        read_checkpoint(cfg.resume)  # fails before any data is touched
+    pl.seed_everything(cfg.seed, workers=True, verbose=False)
+
+    datamodule = build_datamodule(cfg)
+    trainer: pl.Trainer = instantiate(
+        cfg.trainer,
+        callbacks=list(instantiate(cfg.callbacks).values()),
+        logger=instantiate(cfg.logger) if cfg.logger else False,
+        default_root_dir=str(folder),
+    )
+    steps = datamodule.steps_per_epoch(trainer.world_size) // cfg.trainer.accumulate_grad_batches * cfg.trainer.max_epochs
+    module = build_module(cfg, total_steps=max(1, steps), metrics=instantiate(cfg.metric))
+    if trainer.is_global_zero:
+        write_network_config(cfg, published)
+        log.info("run folder %s, %d steps, precision %s", folder, steps, cfg.trainer.precision)
+    trainer.fit(module, datamodule=datamodule, ckpt_path=cfg.resume, weights_only=True)
+    if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        log.info("checkpoints in %s; next: python -m lidar_mt.evaluate stage=%s run_name=%s", published, cfg.stage.name, cfg.run_name)
+
+
+if __name__ == "__main__":
+    main()
