@@ -1,0 +1,55 @@
+"""Writing JSON files so that a reader sees the old content or the new one, never half of it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from lidar_mt.structures.errors import DataError
+
+
+def write_json(path: str | Path, content: Mapping[str, Any], indent: int | None = None) -> Path:
+    """Writes plain JSON; the folder is made, an older file is replaced in one step.
+
+    Args:
+        path: file to write.
+        content: mappings, sequences, strings and numbers.
+        indent: spaces per level, or None for one line.
+
+    Returns:
+        The path written.
+
+    Raises:
+        DataError: the folder cannot be made or the file cannot be written, a full disk among others.
+    """
+    target = Path(path)
+    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with temporary.open("w", encoding="utf-8") as file:
+            json.dump(content, file, indent=indent)
+        temporary.replace(target)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise DataError(f"cannot write {target}: {error.strerror}; free space or choose another folder") from error
+    return target
+
+
+def nan_to_none(value: Any) -> Any:
+    """Replaces numbers that JSON cannot hold (NaN, infinity) by None, at any depth.
+
+    Example:
+        >>> nan_to_none({"car": [0.5, float("nan")]})
+        {'car': [0.5, None]}
+    """
+    if isinstance(value, Mapping):
+        return {str(key): nan_to_none(item) for key, item in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [nan_to_none(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
