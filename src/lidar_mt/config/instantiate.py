@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from typing import Any
 
@@ -24,6 +25,9 @@ ALLOWED_PREFIXES = (
     "pytorch_lightning.plugins.",
 )
 
+#: Packages of the user's own that `_target_` may name too, separated by commas.
+TRUSTED_VARIABLE = "LIDAR_MT_TRUSTED_PACKAGES"
+
 
 def instantiate(config: Any, **kwargs: Any) -> Any:
     """Builds the object that a config node describes, after checking every `_target_` in it.
@@ -45,11 +49,15 @@ def instantiate(config: Any, **kwargs: Any) -> Any:
 
 def check_target(target: str) -> None:
     """Raises ConfigError unless `target` is a dotted path that configuration may name."""
+    trusted = tuple(f"{name.strip()}." for name in os.environ.get(TRUSTED_VARIABLE, "").split(",") if name.strip())
     parts = target.split(".") if isinstance(target, str) else []
     plain = all(part.isidentifier() and not part.startswith("_") for part in parts)
-    if not plain or not target.startswith(ALLOWED_PREFIXES):
+    if not plain or not target.startswith(ALLOWED_PREFIXES + trusted):
         allowed = ", ".join(prefix + ("*" if prefix.endswith(".") else "") for prefix in ALLOWED_PREFIXES)
-        raise ConfigError(f"configuration names the object {target!r}, which is not allowed; allowed are {allowed}")
+        raise ConfigError(
+            f"the configuration names the object {target!r}; allowed are {allowed}, "
+            f"and your own packages once {TRUSTED_VARIABLE}=package lists them"
+        )
 
 
 def _targets(node: Any) -> Iterator[str]:

@@ -129,6 +129,22 @@ class BevPictures(Callback):
             self._draw(trainer, outputs, batch, index)
             self._drawn += 1
 
+    def on_test_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Starts a new set."""
+        self._drawn = 0
+
+    def on_test_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Batch,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Draws the samples of the batch until enough are drawn."""
+        self.on_validation_batch_end(trainer, pl_module, outputs, batch, batch_idx, dataloader_idx)
+
     def _draw(self, trainer: pl.Trainer, outputs: dict[str, Any], batch: Batch, index: int) -> None:
         detections = outputs["detection"][index] if "detection" in outputs else None
         segmentation = outputs["segmentation"][index].cpu().numpy() if "segmentation" in outputs else None

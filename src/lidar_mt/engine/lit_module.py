@@ -29,7 +29,7 @@ class LidarMultiTaskModule(pl.LightningModule):
         voxelizer: points -> `Pillars`.
         net: the network; its outputs are keyed by task name.
         tasks: target, loss, decoder and weight by task name.
-        metrics: validation metric by task name; `update(predictions, batch)`, `compute() -> dict of floats`.
+        metrics: validation metric by task name; `update_batch(predictions, batch)`, `compute() -> dict of floats`.
         optimizer: builds the optimizer from the parameters; None for evaluation alone.
         scheduler: builds the per-step schedule from the optimizer and `total_steps`.
         total_steps: optimizer steps of the whole training.
@@ -56,6 +56,8 @@ class LidarMultiTaskModule(pl.LightningModule):
         self.scheduler_factory = scheduler
         self.total_steps = total_steps
         self.config = config or {}
+        #: Metric values of the last validation or test, by task name.
+        self.scores: dict[str, dict[str, float]] = {}
 
     def forward(self, points: list[Tensor]) -> NetOutput:
         """Runs voxelizer and network.
@@ -124,13 +126,17 @@ class LidarMultiTaskModule(pl.LightningModule):
 
     def _evaluation_step(self, output: NetOutput, batch: Batch) -> dict[str, Any]:
         predictions = {name: task.decode(output[name]) for name, task in self.tasks.items()}
-        for name, metric in self.metrics.items():
-            metric.update(predictions[name], batch)
+        for name, predicted in predictions.items():
+            if name in self.metrics:
+                self.metrics[name].update_batch(predicted, batch)
         return predictions
 
     def _log_metrics(self, prefix: str) -> None:
-        for metric in self.metrics.values():
-            values = metric.compute()
-            # Already reduced over ranks by the metric itself.
-            self.log_dict({f"{prefix}/{key}": float(value) for key, value in values.items()}, rank_zero_only=False)
+        self.scores = {}
+        for name, metric in self.metrics.items():
+            # A data set without labels for a task leaves its metric untouched.
+            if metric.update_called:
+                self.scores[name] = {key: float(value) for key, value in metric.compute().items()}
+                # Already the same on every rank: the metric reduces by itself.
+                self.log_dict({f"{prefix}/{key}": value for key, value in self.scores[name].items()})
             metric.reset()

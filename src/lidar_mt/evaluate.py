@@ -1,0 +1,76 @@
+"""Scores a trained network, or any nuScenes result file, with the official nuScenes evaluation.
+
+    python -m lidar_mt.evaluate stage=float
+    python -m lidar_mt.evaluate results=FILE data_root=DIR version=v1.0-mini out=DIR
+
+Useful keys:
+    stage=float                whose checkpoint
+    experiment=demo            the same experiment as in training
+    checkpoint=FILE            another checkpoint; config.yaml beside it says what the network is
+    data.version=v1.0-mini     data set version under paths.packed
+    split=val                  train, val or a split of the version
+    data.num_workers=2         loader processes
+    out=DIR                    where metrics.json, results_nusc.json, the evaluator's files and pictures go
+    results=FILE               score this file instead of a checkpoint; data_root holds the tables of `version`
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+import pytorch_lightning as pl
+from omegaconf import DictConfig, open_dict
+
+from lidar_mt.config import instantiate, program
+from lidar_mt.config.build import NETWORK_KEYS, build_datamodule, load_module, read_network_config
+from lidar_mt.metrics.nuscenes_evaluation import DetectionScores, evaluate_results
+from lidar_mt.metrics.tables import print_scores, write_metrics
+from lidar_mt.structures.errors import ConfigError
+
+log = logging.getLogger("lidar_mt.evaluate")
+
+
+@program("evaluate")
+def main(cfg: DictConfig) -> None:
+    """Scores the checkpoint or the result file, prints the tables and writes metrics.json."""
+    out = Path(cfg.out)
+    if cfg.results is not None:
+        detection, segmentation = _score_file(cfg, out), None
+    else:
+        detection, segmentation = _score_checkpoint(cfg, out)
+    print_scores(detection, segmentation)
+    path = write_metrics(out / "metrics.json", detection, segmentation)
+    log.info("scores in %s, pictures and the result file beside it", path)
+
+
+def _score_file(cfg: DictConfig, out: Path) -> DetectionScores:
+    if cfg.data_root is None:
+        raise ConfigError("results=FILE needs data_root=DIR, the folder that holds the tables of version=NAME")
+    return evaluate_results(cfg.results, cfg.data_root, cfg.version, cfg.split, out)
+
+
+def _score_checkpoint(cfg: DictConfig, out: Path) -> tuple[DetectionScores | None, dict[str, float] | None]:
+    checkpoint = Path(cfg.checkpoint)
+    network = read_network_config(checkpoint)
+    split = cfg.split
+    with open_dict(cfg):
+        cfg.paths.run, cfg.data.val_split = str(out), split
+        for key in NETWORK_KEYS:
+            cfg[key] = network[key]
+    metrics = instantiate(cfg.metric)
+    module = load_module(checkpoint, cfg, metrics=metrics)
+    trainer: pl.Trainer = instantiate(
+        cfg.trainer,
+        callbacks=[instantiate(cfg.callbacks.progress), instantiate(cfg.callbacks.pictures)],
+        logger=False,
+        enable_checkpointing=False,
+        default_root_dir=str(out),
+    )
+    trainer.test(module, datamodule=build_datamodule(cfg), verbose=False, weights_only=True)
+    segmentation = module.scores.get("segmentation")
+    return getattr(metrics.get("detection"), "detection_scores", None), segmentation
+
+
+if __name__ == "__main__":
+    main()
