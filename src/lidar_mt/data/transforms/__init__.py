@@ -1,1 +1,17 @@
-"""Sample transforms, named in the configuration."""
+"""Transforms of a sample between the store and the network."""
+
+from lidar_mt.data.transforms.base import Transform, Transforms, as_list
+from lidar_mt.data.transforms.bev_label_map import BevLabelMap
+from lidar_mt.data.transforms.filters import KeepDetectionClasses, RangeFilter
+from lidar_mt.data.transforms.geometry import GlobalRotationScaling, RandomFlip
+
+__all__ = [
+    "BevLabelMap",
+    "GlobalRotationScaling",
+    "KeepDetectionClasses",
+    "RandomFlip",
+    "RangeFilter",
+    "Transform",
+    "Transforms",
+    "as_list",
+]

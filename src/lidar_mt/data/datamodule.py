@@ -1,0 +1,122 @@
+"""The data of a run: packed splits as loaders."""
+
+from __future__ import annotations
+
+import math
+
+import pytorch_lightning as pl
+import torch
+from torch.utils.data import DataLoader
+
+from lidar_mt.data.collate import collate
+from lidar_mt.data.dataset import NuScenesLidarDataset
+from lidar_mt.data.lmdb_store.manifest import read_manifest
+from lidar_mt.data.packing import meta_path, store_path
+from lidar_mt.data.sampler import EpochSampler
+from lidar_mt.data.transforms import Transforms
+from lidar_mt.structures.classes import Classes
+from lidar_mt.structures.sample import Sample
+
+
+class LidarDataModule(pl.LightningDataModule):
+    """Loaders over packed splits. Testing and prediction read the validation split.
+
+    Sharding over ranks is done here: the trainer must not replace the samplers (`use_distributed_sampler: false`).
+
+    Args:
+        packed_root: folder that `pack_data` wrote.
+        version: nuScenes version under it.
+        train_split: split to train on; may equal `val_split`, to overfit.
+        val_split: split to evaluate on.
+        classes: class names.
+        train_transforms: applied to training samples.
+        eval_transforms: applied to all other samples.
+        num_sweeps: previous sweeps merged into each keyframe.
+        batch_size: samples per rank and step.
+        num_workers: loader processes per rank; 0 loads in the training process.
+        seed: of sample order and augmentation.
+    """
+
+    def __init__(
+        self,
+        packed_root: str,
+        version: str,
+        train_split: str,
+        val_split: str,
+        classes: Classes,
+        train_transforms: Transforms | None = None,
+        eval_transforms: Transforms | None = None,
+        num_sweeps: int = 9,
+        batch_size: int = 4,
+        num_workers: int = 0,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        self.version = version
+        self.train_split = train_split
+        self.val_split = val_split
+        self.train_store = store_path(packed_root, version, train_split)
+        self.val_store = store_path(packed_root, version, val_split)
+        self.meta_root = meta_path(packed_root, version)
+        self.batch_size = batch_size
+        self.num_workers = num_workers
+        self._classes = classes
+        self._transforms = {True: train_transforms, False: eval_transforms}
+        self._num_sweeps = num_sweeps
+        self._seed = seed
+
+    def steps_per_epoch(self, world_size: int = 1) -> int:
+        """Batches per rank and training epoch, known before any trainer or worker exists.
+
+        Raises:
+            DataError: the training store is missing or damaged.
+        """
+        keyframes = read_manifest(self.train_store).keyframes
+        return math.ceil(math.ceil(keyframes / world_size) / self.batch_size)
+
+    def has_lidarseg(self) -> bool:
+        """Both splits have labels per point, so segmentation can be trained and scored."""
+        return all(read_manifest(store).has_lidarseg for store in {self.train_store, self.val_store})
+
+    def dataset(self, training: bool) -> NuScenesLidarDataset:
+        """The training split with training transforms, or the validation split with the others."""
+        return NuScenesLidarDataset(
+            self.train_store if training else self.val_store,
+            self._classes,
+            self._transforms[training],
+            num_sweeps=self._num_sweeps,
+            training=training,
+            seed=self._seed,
+        )
+
+    def train_dataloader(self) -> DataLoader[Sample]:
+        """Shuffled batches of the training split."""
+        return self._loader(training=True)
+
+    def val_dataloader(self) -> DataLoader[Sample]:
+        """Batches of the validation split, in order."""
+        return self._loader(training=False)
+
+    def test_dataloader(self) -> DataLoader[Sample]:
+        """The same as for validation."""
+        return self._loader(training=False)
+
+    def predict_dataloader(self) -> DataLoader[Sample]:
+        """The same as for validation."""
+        return self._loader(training=False)
+
+    def _loader(self, training: bool) -> DataLoader[Sample]:
+        dataset = self.dataset(training)
+        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        return DataLoader(
+            dataset,
+            batch_size=self.batch_size,
+            sampler=EpochSampler(len(dataset), training, self._seed, rank, world_size),
+            num_workers=self.num_workers,
+            collate_fn=collate,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=self.num_workers > 0,
+            # A loader without its own generator draws a number from the global one at every epoch, which would shift
+            # the weights' random numbers.
+            generator=torch.Generator().manual_seed(self._seed),
+        )

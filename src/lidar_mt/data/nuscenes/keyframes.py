@@ -1,0 +1,135 @@
+"""Keyframes and their sweeps, from raw tables and point files to records."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from lidar_mt.data.lmdb_store.records import Array, KeyframeRecord, Pose, SweepRef
+from lidar_mt.data.nuscenes.labels import box_velocity, detection_name
+from lidar_mt.data.nuscenes.tables import AnnotationRow, SampleDataRow, SampleRow, Tables
+from lidar_mt.structures.boxes import BOX_SIZE, transform_boxes
+from lidar_mt.structures.errors import DataError
+
+#: Previous sweeps that a keyframe refers to.
+MAX_SWEEPS = 10
+#: x y z intensity ring, float32 each.
+POINT_BYTES = 20
+#: No coordinate [m], intensity or ring of a real sweep comes near this; NaN and infinity fail the comparison too.
+_LARGEST_VALUE = 1e5
+
+
+def read_points(root: Path, lidar: SampleDataRow) -> npt.NDArray[np.float32]:
+    """Points of a raw LiDAR file.
+
+    Args:
+        root: data root.
+        lidar: LIDAR_TOP row.
+
+    Returns:
+        (P, 5) float32: x y z [m] in the sweep's own LiDAR frame, intensity [0, 255], ring.
+
+    Raises:
+        DataError: the file is missing, empty, short or holds values that are no points.
+    """
+    path = root / lidar.filename
+    what = f"{path} (sample_data {lidar.token})"
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"missing point file {what}; download that part of the data set again") from error
+    if not data or len(data) % POINT_BYTES:
+        raise DataError(
+            f"{what} has {len(data)} bytes, expected a positive multiple of {POINT_BYTES}; "
+            "download that part of the data set again"
+        )
+    points = np.frombuffer(data, dtype="<f4").reshape(-1, 5)
+    good = np.abs(points).max(axis=1) < _LARGEST_VALUE
+    if not good.all():
+        raise DataError(
+            f"{what}: {np.count_nonzero(~good)} of {len(points)} points are not finite or far out of range, the first "
+            f"is {points[~good][0].tolist()}; download that part of the data set again"
+        )
+    return points
+
+
+def keyframe_lidar(tables: Tables, sample: SampleRow) -> SampleDataRow:
+    """LIDAR_TOP row of a keyframe. Raises DataError when it has none."""
+    try:
+        return tables.keyframe_lidar[sample.token]
+    except KeyError as error:
+        raise DataError(f"{tables.lidar.path} has no LIDAR_TOP keyframe for the sample {sample.token}") from error
+
+
+def previous_sweeps(tables: Tables, lidar: SampleDataRow) -> list[SampleDataRow]:
+    """Up to `MAX_SWEEPS` sweeps before a keyframe, nearest first."""
+    sweeps: list[SampleDataRow] = []
+    while lidar.prev and len(sweeps) < MAX_SWEEPS:
+        lidar = tables.lidar[lidar.prev]
+        sweeps.append(lidar)
+    return sweeps
+
+
+def keyframe_record(tables: Tables, sample: SampleRow, lidarseg: npt.NDArray[np.uint8] | None = None) -> KeyframeRecord:
+    """Everything about a keyframe but its points.
+
+    Args:
+        tables: the version.
+        sample: the keyframe.
+        lidarseg: (P,) uint8 labels of its points.
+
+    Raises:
+        DataError: a row that the keyframe names is missing.
+    """
+    lidar = keyframe_lidar(tables, sample)
+    ego_from_lidar, global_from_ego = _poses(tables, lidar)
+    lidar_from_global = np.linalg.inv(global_from_ego.matrix() @ ego_from_lidar.matrix())
+    annotations = tables.annotations_of.get(sample.token, [])
+    categories = [tables.category_name(annotation) for annotation in annotations]
+    counts = np.array([(row.num_lidar_pts, row.num_radar_pts) for row in annotations], dtype=np.int32).reshape(-1, 2)
+    return KeyframeRecord(
+        sample_token=sample.token,
+        scene_token=sample.scene_token,
+        prev_token=sample.prev,
+        next_token=sample.next,
+        timestamp_us=lidar.timestamp,
+        lidar_token=lidar.token,
+        ego_from_lidar=ego_from_lidar,
+        global_from_ego=global_from_ego,
+        sweeps=[_sweep_ref(tables, sweep, lidar_from_global) for sweep in previous_sweeps(tables, lidar)],
+        boxes=Array.pack(transform_boxes(global_boxes(tables, annotations), lidar_from_global)),
+        categories=categories,
+        detection_names=[detection_name(category) for category in categories],
+        num_lidar_pts=Array.pack(counts[:, 0]),
+        num_radar_pts=Array.pack(counts[:, 1]),
+        valid=Array.pack(counts.sum(axis=1) > 0),
+        lidarseg=None if lidarseg is None else Array.pack(lidarseg),
+    )
+
+
+def global_boxes(tables: Tables, annotations: list[AnnotationRow]) -> npt.NDArray[np.float64]:
+    """Boxes of annotations.
+
+    Returns:
+        (N, 9) float64 in the global frame, see `structures.boxes`.
+    """
+    boxes = np.empty((len(annotations), BOX_SIZE))
+    for box, row in zip(boxes, annotations, strict=True):
+        heading = Pose(row.rotation, row.translation).matrix()[:3, 0]
+        velocity = box_velocity(tables, row)
+        box[:] = (*row.translation, *row.size, np.arctan2(heading[1], heading[0]), *velocity)
+    return boxes
+
+
+def _poses(tables: Tables, lidar: SampleDataRow) -> tuple[Pose, Pose]:
+    extrinsic = tables.extrinsics[lidar.calibrated_sensor_token].pose()
+    return extrinsic, tables.ego_poses[lidar.ego_pose_token].pose()
+
+
+def _sweep_ref(tables: Tables, sweep: SampleDataRow, lidar_from_global: npt.NDArray[np.float64]) -> SweepRef:
+    """Keyframe LiDAR <- keyframe ego <- global <- sweep ego <- sweep LiDAR."""
+    ego_from_lidar, global_from_ego = _poses(tables, sweep)
+    transform = lidar_from_global @ global_from_ego.matrix() @ ego_from_lidar.matrix()
+    return SweepRef(sweep.token, sweep.timestamp, Array.pack(transform))

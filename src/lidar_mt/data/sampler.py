@@ -1,0 +1,49 @@
+"""The order of samples: a function of (seed, epoch) and the rank, of nothing else."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+
+import numpy as np
+from torch.utils.data import Sampler
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """Draws (epoch, index) pairs, so that the epoch reaches persistent workers with each item.
+
+    Training ranks get the same number of samples each, the first few twice where the number does not divide, because
+    ranks that stop early would leave the others waiting. Evaluation ranks share the samples out, each once, none twice.
+
+    Args:
+        length: samples in the data set.
+        shuffle: a new order every epoch; for training.
+        seed: the same on all ranks.
+        rank: of this process.
+        world_size: number of processes.
+    """
+
+    def __init__(self, length: int, shuffle: bool, seed: int, rank: int = 0, world_size: int = 1) -> None:
+        self._length = length
+        self._shuffle = shuffle
+        self._seed = seed
+        self._rank = rank
+        self._world_size = world_size
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Sets the epoch of the next iteration; Lightning calls this before each epoch."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        if self._shuffle:
+            return math.ceil(self._length / self._world_size)
+        return len(range(self._rank, self._length, self._world_size))
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        epoch = self._epoch
+        order = np.arange(self._length)
+        if self._shuffle:
+            order = np.random.default_rng((self._seed, epoch)).permutation(self._length)
+            order = np.resize(order, len(self) * self._world_size)
+        return ((epoch, index) for index in order[self._rank :: self._world_size].tolist())

@@ -1,0 +1,42 @@
+"""Packs a split of raw nuScenes into an lmdb, with the tables that evaluation needs beside it.
+
+    python -m lidar_mt.pack_data src=DIR version=v1.0-mini split=train out=DIR
+
+Useful keys:
+    src=DIR          raw data root: samples/, sweeps/, maps/, v1.0-*/ and, for segmentation, lidarseg/
+    version=NAME     table folder; a name that ends in mini means the devkit's mini splits
+    split=train      train, val or test
+    out=DIR          writes <out>/<version>/<split>_lmdb and <out>/<version>/meta
+    overwrite=true   replace a finished store
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from lidar_mt.config import program
+from lidar_mt.data.packing import pack_split, store_path
+
+log = logging.getLogger("lidar_mt.pack_data")
+
+
+@program("pack_data")
+def main(cfg: DictConfig) -> None:
+    """Packs and reports what came of it."""
+    out = Path(cfg.out)
+    manifest = pack_split(Path(cfg.src), cfg.version, cfg.split, out, overwrite=cfg.overwrite)
+    log.info(
+        "packed %d keyframes and %d sweeps of %d scenes into %s (%.1f MB)",
+        manifest.keyframes,
+        manifest.sweeps,
+        manifest.scenes,
+        store_path(out, cfg.version, cfg.split),
+        manifest.data_bytes / 1e6,
+    )
+
+
+if __name__ == "__main__":
+    main()
