@@ -67,9 +67,32 @@ class InferConfig:
     stage: Any = MISSING
 
 
+@dataclass
+class PackDataConfig:
+    """Keys of `python -m lidar_mt.pack_data`."""
+
+    src: str = MISSING
+    version: str = MISSING
+    split: str = MISSING
+    out: str = MISSING
+    overwrite: bool = False
+    paths: Any = MISSING
+
+
+@dataclass
+class CalopsConfig:
+    """Keys of `python -m lidar_mt.calops`."""
+
+    grid: Any = MISSING
+    classes: Any = MISSING
+    model: Any = MISSING
+
+
 #: Program name -> schema. Each program's YAML lists `<name>_schema` first.
 SCHEMAS: dict[str, type] = {
+    "calops": CalopsConfig,
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
     "infer": InferConfig,
+    "pack_data": PackDataConfig,
 }
