@@ -36,7 +36,8 @@ class Voxelizer(nn.Module):
         height_m = grid.point_cloud_range[5] - grid.point_cloud_range[2]
         if not math.isclose(height_m, grid.voxel_size[2]):
             raise ConfigError(
-                f"grid: pillars must be as high as the range ({height_m:g} m), got voxel_size z {grid.voxel_size[2]:g} m"
+                f"grid: pillars must be as high as the range ({height_m:g} m),"
+                f" got voxel_size z {grid.voxel_size[2]:g} m"
             )
         if min(points_per_pillar, max_pillars_train, max_pillars_eval) < 1:
             raise ConfigError(
