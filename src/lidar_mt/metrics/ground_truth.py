@@ -96,7 +96,7 @@ def load_tables(data_root: str | Path, version: str) -> NuScenes:
         return NuScenes(version=version, dataroot=str(data_root), verbose=False)
     except json.JSONDecodeError as error:
         raise DataError(f"a table of {version} is not JSON ({error}); {hint}") from error
-    except KeyError as error:
+    except LookupError as error:  # a record that another table names, or an empty table
         raise DataError(
             f"the tables of {version} name a token or field that does not exist: {error}; {hint}"
         ) from error

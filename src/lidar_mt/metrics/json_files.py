@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -34,7 +35,8 @@ def write_json(path: str | Path, content: Mapping[str, Any], indent: int | None 
             json.dump(content, file, indent=indent)
         temporary.replace(target)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # the folder itself may be what is wrong
+            temporary.unlink()
         raise DataError(f"cannot write {target}: {error.strerror}; free space or choose another folder") from error
     return target
 
