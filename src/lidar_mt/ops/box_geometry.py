@@ -20,6 +20,9 @@ from torch import Tensor
 
 from lidar_mt.structures.boxes import YAW, L, W, X, Y
 
+# Four products of at most half the first box's area are added; twice what their rounding can leave.
+_ROUNDING = 8
+
 
 def bev_intersection(first: Tensor, second: Tensor) -> Tensor:
     """Common area of pairs of boxes seen from above.
@@ -29,7 +32,7 @@ def bev_intersection(first: Tensor, second: Tensor) -> Tensor:
         second: (P, 9) float, same dtype.
 
     Returns:
-        (P,) same dtype [m^2].
+        (P,) same dtype [m^2], exactly 0 for boxes that are apart.
     """
     x, y = _corners_in_frame_of(first, second)
     half_length, half_width = first[:, L, None] / 2, first[:, W, None] / 2
@@ -41,7 +44,9 @@ def bev_intersection(first: Tensor, second: Tensor) -> Tensor:
     start_y = y + torch.where(run == 0, 0, (start_x - x) / run).clamp(0, 1) * rise
     end_y = y + torch.where(run == 0, 0, (end_x - x) / run).clamp(0, 1) * rise
     area = ((start_x - end_x) * _mean_of_clamped(start_y, end_y, half_width)).sum(dim=1)
-    return torch.minimum(area.clamp(min=0), torch.minimum(_area(first), _area(second)))
+    # The edges of separate boxes cancel but for rounding; a test for "any overlap" needs a plain zero there.
+    area = torch.where(area > _ROUNDING * torch.finfo(area.dtype).eps * _area(first), area, 0)
+    return torch.minimum(area, torch.minimum(_area(first), _area(second)))
 
 
 def bev_iou(first: Tensor, second: Tensor) -> Tensor:

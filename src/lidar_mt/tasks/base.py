@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from torch import Tensor
 
@@ -64,3 +64,7 @@ class Task(Generic[OutputT, TargetsT, PredictionsT]):
     def decode(self, output: OutputT) -> PredictionsT:
         """Predictions of a batch from the head's output."""
         return self._decoder(output)
+
+
+#: A task whose output, targets and predictions the caller only passes on.
+AnyTask = Task[Any, Any, Any]
