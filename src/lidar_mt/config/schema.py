@@ -88,6 +88,19 @@ class CalopsConfig:
     model: Any = MISSING
 
 
+@dataclass
+class SimulateConfig:
+    """Keys of `python -m lidar_mt.simulate`."""
+
+    out: str = MISSING
+    version: str = "v1.0-mini"
+    scenes: int = 10
+    keyframes: int = 40
+    sweeps: int = 10
+    seed: int = 0
+    workers: int | None = None
+
+
 #: Program name -> schema. Each program's YAML lists `<name>_schema` first.
 SCHEMAS: dict[str, type] = {
     "calops": CalopsConfig,
@@ -95,4 +108,5 @@ SCHEMAS: dict[str, type] = {
     "evaluate": EvaluateConfig,
     "infer": InferConfig,
     "pack_data": PackDataConfig,
+    "simulate": SimulateConfig,
 }
