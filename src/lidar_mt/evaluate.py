@@ -23,7 +23,7 @@ import pytorch_lightning as pl
 from omegaconf import DictConfig, open_dict
 
 from lidar_mt.config import instantiate, program
-from lidar_mt.config.build import NETWORK_KEYS, build_datamodule, load_module, read_network_config
+from lidar_mt.config.build import NETWORK_KEYS, build_datamodule, build_metrics, load_module, read_network_config
 from lidar_mt.metrics.nuscenes_evaluation import DetectionScores, evaluate_results
 from lidar_mt.metrics.tables import print_scores, write_metrics
 from lidar_mt.structures.errors import ConfigError
@@ -35,19 +35,16 @@ log = logging.getLogger("lidar_mt.evaluate")
 def main(cfg: DictConfig) -> None:
     """Scores the checkpoint or the result file, prints the tables and writes metrics.json."""
     out = Path(cfg.out)
-    if cfg.results is not None:
-        detection, segmentation = _score_file(cfg, out), None
-    else:
-        detection, segmentation = _score_checkpoint(cfg, out)
+    detection, segmentation = (_score_checkpoint if cfg.results is None else _score_file)(cfg, out)
     print_scores(detection, segmentation)
     path = write_metrics(out / "metrics.json", detection, segmentation)
     log.info("scores in %s, pictures and the result file beside it", path)
 
 
-def _score_file(cfg: DictConfig, out: Path) -> DetectionScores:
+def _score_file(cfg: DictConfig, out: Path) -> tuple[DetectionScores | None, dict[str, float] | None]:
     if cfg.data_root is None:
         raise ConfigError("results=FILE needs data_root=DIR, the folder that holds the tables of version=NAME")
-    return evaluate_results(cfg.results, cfg.data_root, cfg.version, cfg.split, out)
+    return evaluate_results(cfg.results, cfg.data_root, cfg.version, cfg.split, out / "nuscenes_eval"), None
 
 
 def _score_checkpoint(cfg: DictConfig, out: Path) -> tuple[DetectionScores | None, dict[str, float] | None]:
@@ -58,7 +55,7 @@ def _score_checkpoint(cfg: DictConfig, out: Path) -> tuple[DetectionScores | Non
         cfg.paths.run, cfg.data.val_split = str(out), split
         for key in NETWORK_KEYS:
             cfg[key] = network[key]
-    metrics = instantiate(cfg.metric)
+    metrics = build_metrics(cfg)
     module = load_module(checkpoint, cfg, metrics=metrics)
     trainer: pl.Trainer = instantiate(
         cfg.trainer,

@@ -3,7 +3,8 @@
     python -m lidar_mt.infer points=FILE.pcd.bin
 
 Useful keys:
-    points=FILE          .pcd.bin (nuScenes), .bin (float32 rows of 4 or 5) or .npy; metres, x right, y forward, z up
+    points=FILE          .pcd.bin (nuScenes), .bin (float32 rows of 4 or 5) or .npy; metres, x right, y forward, z up;
+                         intensity 0 to 255
     run_name=demo        take the published checkpoint of this run
     checkpoint=FILE      or name a checkpoint; config.yaml beside it says what the network is
     out=DIR              where <name>.json and <name>.png go
@@ -24,7 +25,7 @@ from omegaconf import DictConfig
 from lidar_mt.config import instantiate, program
 from lidar_mt.config.build import load_module, read_network_config
 from lidar_mt.data.point_file import read_point_file
-from lidar_mt.structures.boxes import W, X, YAW
+from lidar_mt.structures.boxes import YAW, W, X
 from lidar_mt.structures.classes import Classes
 from lidar_mt.structures.outputs import Detections
 from lidar_mt.visualization.bev import draw_bev, save_figure
@@ -50,13 +51,26 @@ def main(cfg: DictConfig) -> None:
     name = Path(cfg.points).name.split(".")[0]
     out = Path(cfg.out)
     figure = draw_bev(
-        points, instantiate(network.grid), detections, classes, segmentation=segmentation, title=name, score_threshold=cfg.score_threshold
+        points,
+        instantiate(network.grid),
+        detections,
+        classes,
+        segmentation=segmentation,
+        title=name,
+        score_threshold=cfg.score_threshold,
     )
     save_figure(figure, out / f"{name}.png")
     boxes = to_json(detections, classes) if detections is not None else []
     content = {"points": str(cfg.points), "frame": "lidar: x right, y forward, z up [m]", "boxes": boxes}
     (out / f"{name}.json").write_text(json.dumps(content, indent=1))
-    log.info("%d points, %d boxes, %.2f s; see %s and %s", len(points), len(boxes), seconds, out / f"{name}.json", out / f"{name}.png")
+    log.info(
+        "%d points, %d boxes, %.2f s; see %s and %s",
+        len(points),
+        len(boxes),
+        seconds,
+        out / f"{name}.json",
+        out / f"{name}.png",
+    )
 
 
 def to_json(detections: Detections, classes: Classes) -> list[dict[str, Any]]:
@@ -67,7 +81,7 @@ def to_json(detections: Detections, classes: Classes) -> list[dict[str, Any]]:
         classes: class names.
 
     Returns:
-        One mapping per box: class, score, center [m], size_wlh [m], yaw [rad] from +x counter-clockwise, velocity [m/s].
+        One mapping per box: class, score, center [m], size_wlh [m], yaw [rad] from +x, velocity [m/s].
     """
     rows = []
     for index in torch.argsort(detections.scores, descending=True).tolist():

@@ -29,7 +29,13 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from lidar_mt.config import instantiate, program
-from lidar_mt.config.build import build_datamodule, build_module, write_network_config
+from lidar_mt.config.build import (
+    build_datamodule,
+    build_metrics,
+    build_module,
+    drop_unlabelled_tasks,
+    write_network_config,
+)
 from lidar_mt.engine.checkpoint import read_checkpoint
 
 log = logging.getLogger("lidar_mt.train")
@@ -44,26 +50,35 @@ def main(cfg: DictConfig) -> None:
     published = folder / "published" if run.mode == RunMode.MULTIRUN else Path(cfg.paths.published)
     with open_dict(cfg):
         cfg.paths.run, cfg.paths.published = str(folder), str(published)
-    OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
     if cfg.resume is not None:
         read_checkpoint(cfg.resume)  # fails before any data is touched
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
 
     datamodule = build_datamodule(cfg)
+    drop_unlabelled_tasks(cfg, datamodule)
+    metrics = build_metrics(cfg)
+    OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
     trainer: pl.Trainer = instantiate(
         cfg.trainer,
         callbacks=list(instantiate(cfg.callbacks).values()),
         logger=instantiate(cfg.logger) if cfg.logger else False,
         default_root_dir=str(folder),
     )
-    steps = datamodule.steps_per_epoch(trainer.world_size) // cfg.trainer.accumulate_grad_batches * cfg.trainer.max_epochs
-    module = build_module(cfg, total_steps=max(1, steps), metrics=instantiate(cfg.metric))
+    steps = (
+        datamodule.steps_per_epoch(trainer.world_size) // cfg.trainer.accumulate_grad_batches * cfg.trainer.max_epochs
+    )
+    module = build_module(cfg, total_steps=max(1, steps), metrics=metrics)
     if trainer.is_global_zero:
         write_network_config(cfg, published)
         log.info("run folder %s, %d steps, precision %s", folder, steps, cfg.trainer.precision)
     trainer.fit(module, datamodule=datamodule, ckpt_path=cfg.resume, weights_only=True)
     if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-        log.info("checkpoints in %s; next: python -m lidar_mt.evaluate stage=%s run_name=%s", published, cfg.stage.name, cfg.run_name)
+        log.info(
+            "checkpoints in %s; next: python -m lidar_mt.evaluate stage=%s run_name=%s",
+            published,
+            cfg.stage.name,
+            cfg.run_name,
+        )
 
 
 if __name__ == "__main__":

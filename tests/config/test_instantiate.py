@@ -37,7 +37,9 @@ HOSTILE = [
 @pytest.mark.parametrize("target", HOSTILE)
 def test_hostile_targets_are_refused_before_anything_runs(target, tmp_path):
     witness = tmp_path / "witness"
-    node = OmegaConf.create({"inner": [{"_target_": target, "_args_": [f"touch {witness}"]}], "_target_": "torch.nn.ReLU"})
+    node = OmegaConf.create(
+        {"inner": [{"_target_": target, "_args_": [f"touch {witness}"]}], "_target_": "torch.nn.ReLU"}
+    )
     with pytest.raises(ConfigError, match="allowed"):
         instantiate(node)
     assert not witness.exists()
@@ -45,7 +47,11 @@ def test_hostile_targets_are_refused_before_anything_runs(target, tmp_path):
 
 def test_allowed_target_builds_and_nested_containers_are_plain():
     node = OmegaConf.create(
-        {"_target_": "lidar_mt.structures.grid.Grid", "point_cloud_range": [-6.4, -6.4, -5, 6.4, 6.4, 3], "voxel_size": [0.2, 0.2, 8]}
+        {
+            "_target_": "lidar_mt.structures.grid.Grid",
+            "point_cloud_range": [-6.4, -6.4, -5, 6.4, 6.4, 3],
+            "voxel_size": [0.2, 0.2, 8],
+        }
     )
     grid = instantiate(node)
     assert isinstance(grid, Grid)

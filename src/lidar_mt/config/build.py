@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from lidar_mt.config.instantiate import instantiate
 from lidar_mt.data.datamodule import LidarDataModule
 from lidar_mt.engine.checkpoint import load_network, read_checkpoint
 from lidar_mt.engine.lit_module import LidarMultiTaskModule
-from lidar_mt.structures.errors import CheckpointError
+from lidar_mt.structures.errors import CheckpointError, DataError
+
+log = logging.getLogger("lidar_mt.config")
 
 #: What a checkpoint's network was built from; written beside it and read back by `evaluate` and `infer`.
 NETWORK_KEYS = ("grid", "classes", "model", "task")
@@ -24,7 +27,9 @@ def build_datamodule(cfg: DictConfig) -> LidarDataModule:
     return datamodule
 
 
-def build_module(cfg: DictConfig, total_steps: int = 0, metrics: Mapping[str, Any] | None = None) -> LidarMultiTaskModule:
+def build_module(
+    cfg: DictConfig, total_steps: int = 0, metrics: Mapping[str, Any] | None = None
+) -> LidarMultiTaskModule:
     """Network, voxelizer, tasks and, where configured, metrics, optimizer and schedule.
 
     Args:
@@ -46,7 +51,9 @@ def build_module(cfg: DictConfig, total_steps: int = 0, metrics: Mapping[str, An
     )
 
 
-def load_module(checkpoint: Path, cfg: DictConfig | None = None, metrics: Mapping[str, Any] | None = None) -> LidarMultiTaskModule:
+def load_module(
+    checkpoint: Path, cfg: DictConfig | None = None, metrics: Mapping[str, Any] | None = None
+) -> LidarMultiTaskModule:
     """A module in evaluation mode with the weights of a checkpoint.
 
     Args:
@@ -63,10 +70,38 @@ def load_module(checkpoint: Path, cfg: DictConfig | None = None, metrics: Mappin
     return module.eval()
 
 
+def build_metrics(cfg: DictConfig) -> dict[str, Any]:
+    """The configured metric of each configured task, once the data it needs is known to be there.
+
+    Raises:
+        DataError: the ground truth is missing.
+        ConfigError: the split does not belong to the version.
+    """
+    metrics = {name: instantiate(node) for name, node in cfg.metric.items() if name in cfg.task}
+    for metric in metrics.values():
+        # Now rather than after the first hours of training.
+        if hasattr(metric, "check_data"):
+            metric.check_data()
+    return metrics
+
+
+def drop_unlabelled_tasks(cfg: DictConfig, datamodule: LidarDataModule) -> None:
+    """Takes segmentation out of network, tasks and metrics when the data set has no labels per point."""
+    if "segmentation" not in cfg.task or datamodule.has_lidarseg():
+        return
+    if len(cfg.task) == 1:
+        raise DataError(
+            f"{datamodule.train_store} has no lidarseg labels, so there is nothing to segment; use task=detection"
+        )
+    log.warning("%s has no lidarseg labels: training detection alone", datamodule.train_store)
+    with open_dict(cfg):
+        for tasks in (cfg.task, cfg.model.head, cfg.metric):
+            tasks.pop("segmentation", None)
+
+
 def network_config(cfg: DictConfig) -> dict[str, Any]:
     """The resolved groups that define the network, as plain containers."""
-    resolved = {key: OmegaConf.to_container(cfg[key], resolve=True) for key in NETWORK_KEYS}
-    return resolved
+    return {key: OmegaConf.to_container(cfg[key], resolve=True) for key in NETWORK_KEYS}
 
 
 def write_network_config(cfg: DictConfig, folder: Path) -> None:

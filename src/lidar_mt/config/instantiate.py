@@ -11,7 +11,7 @@ from omegaconf import DictConfig, ListConfig, OmegaConf
 
 from lidar_mt.structures.errors import ConfigError
 
-#: `_target_` values start with one of these. Everything else (torch.load, os.system, ...) is refused before anything runs.
+#: `_target_` values start with one of these; all else (torch.load, os.system, ...) is refused before anything runs.
 ALLOWED_PREFIXES = (
     "lidar_mt.",
     "torch.nn.",

@@ -115,7 +115,8 @@ def _explain(error: Exception, config_name: str) -> str:
     unknown = next((name for name in key.groups() if name), "") if key else ""
     nearest = difflib.get_close_matches(unknown, sorted(_known_names(config_name)), n=1, cutoff=0.5) if unknown else []
     hint = f" Did you mean '{nearest[0]}'?" if nearest and nearest[0] != unknown else ""
-    return f"{reason}{hint}\nRun `python -m lidar_mt.{config_name} --help` for the useful keys, or add `--cfg job` to see all of them."
+    more = f"Run `python -m lidar_mt.{config_name} --help` for the useful keys, or add `--cfg job` to see all of them."
+    return f"{reason}{hint}\n{more}"
 
 
 def _known_names(config_name: str) -> set[str]:

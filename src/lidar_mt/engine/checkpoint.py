@@ -29,7 +29,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     """
     path = Path(path)
     if not path.is_file():
-        raise CheckpointError(f"no checkpoint at {path}; run `python -m lidar_mt.train stage=float` or name one with checkpoint=FILE")
+        raise CheckpointError(
+            f"no checkpoint at {path}; run `python -m lidar_mt.train stage=float` or name one with checkpoint=FILE"
+        )
     try:
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
@@ -51,9 +53,15 @@ def load_network(net: nn.Module, checkpoint: dict[str, Any], path: str | Path) -
     Raises:
         CheckpointError: a weight is missing, left over or of another shape.
     """
-    state = {key[len(_NET_PREFIX) :]: value for key, value in checkpoint["state_dict"].items() if key.startswith(_NET_PREFIX)}
+    state = {
+        key[len(_NET_PREFIX) :]: value for key, value in checkpoint["state_dict"].items() if key.startswith(_NET_PREFIX)
+    }
     own = net.state_dict()
-    wrong = sorted(own.keys() ^ state.keys()) + sorted(key for key in own.keys() & state.keys() if own[key].shape != state[key].shape)
+    wrong = sorted(own.keys() ^ state.keys()) + sorted(
+        key for key in own.keys() & state.keys() if own[key].shape != state[key].shape
+    )
     if wrong:
-        raise CheckpointError(f"{path} was trained with another network: {len(wrong)} weights differ, among them {wrong[:3]}")
+        raise CheckpointError(
+            f"{path} was trained with another network: {len(wrong)} weights differ, among them {wrong[:3]}"
+        )
     net.load_state_dict(state)

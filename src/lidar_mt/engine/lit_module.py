@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -40,7 +41,7 @@ class LidarMultiTaskModule(pl.LightningModule):
         self,
         voxelizer: nn.Module,
         net: LidarMultiTaskNet,
-        tasks: Mapping[str, Task],
+        tasks: Mapping[str, Task[Any, Any, Any]],
         metrics: Mapping[str, Metric] | None = None,
         optimizer: OptimizerFactory | None = None,
         scheduler: SchedulerFactory | None = None,
@@ -128,15 +129,20 @@ class LidarMultiTaskModule(pl.LightningModule):
         predictions = {name: task.decode(output[name]) for name, task in self.tasks.items()}
         for name, predicted in predictions.items():
             if name in self.metrics:
-                self.metrics[name].update_batch(predicted, batch)
+                metric: Any = self.metrics[name]
+                metric.update_batch(predicted, batch)
         return predictions
 
     def _log_metrics(self, prefix: str) -> None:
         self.scores = {}
-        for name, metric in self.metrics.items():
-            # A data set without labels for a task leaves its metric untouched.
-            if metric.update_called:
-                self.scores[name] = {key: float(value) for key, value in metric.compute().items()}
+        metrics: Any = self.metrics.items()
+        for name, metric in metrics:
+            # On every rank, also one without a sample, or the others would wait for it. A NaN says that there was
+            # nothing to score, such as the orientation of a cone.
+            values = {key: float(value) for key, value in metric.compute().items()}
+            defined = {key: value for key, value in values.items() if not math.isnan(value)}
+            if defined:
+                self.scores[name] = values
                 # Already the same on every rank: the metric reduces by itself.
-                self.log_dict({f"{prefix}/{key}": value for key, value in self.scores[name].items()})
+                self.log_dict({f"{prefix}/{key}": value for key, value in defined.items()})
             metric.reset()

@@ -45,7 +45,12 @@ class CyclicLR(LambdaLR):
     """
 
     def __init__(
-        self, optimizer: Optimizer, total_steps: int, peak_ratio: float = 10.0, final_ratio: float = 1e-4, rise: float = 0.4
+        self,
+        optimizer: Optimizer,
+        total_steps: int,
+        peak_ratio: float = 10.0,
+        final_ratio: float = 1e-4,
+        rise: float = 0.4,
     ) -> None:
         def factor(step: int) -> float:
             return cyclic_factor(step, total_steps, peak_ratio, final_ratio, rise)

@@ -14,7 +14,13 @@ def test_cyclic_schedule_against_torch_one_cycle():
     cyclic = CyclicLR(ours, total_steps=steps - 1, peak_ratio=peak_ratio, final_ratio=final_ratio, rise=0.4)
     # pct_start * total_steps - 1 is its peak step.
     one_cycle = torch.optim.lr_scheduler.OneCycleLR(
-        theirs, max_lr=lr * peak_ratio, total_steps=steps, pct_start=41 / 101, div_factor=peak_ratio, final_div_factor=1 / final_ratio, cycle_momentum=False
+        theirs,
+        max_lr=lr * peak_ratio,
+        total_steps=steps,
+        pct_start=41 / 101,
+        div_factor=peak_ratio,
+        final_div_factor=1 / final_ratio,
+        cycle_momentum=False,
     )
     for step in range(steps):
         assert ours.param_groups[0]["lr"] == pytest.approx(theirs.param_groups[0]["lr"], rel=1e-6), step

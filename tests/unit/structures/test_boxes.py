@@ -23,7 +23,9 @@ def random_boxes(rng, count):
 
 
 def devkit_box(row):
-    return Box(list(row[:3]), list(row[3:6]), Quaternion(axis=[0, 0, 1], radians=row[6]), velocity=(row[7], row[8], 0.0))
+    return Box(
+        list(row[:3]), list(row[3:6]), Quaternion(axis=[0, 0, 1], radians=row[6]), velocity=(row[7], row[8], 0.0)
+    )
 
 
 @given(st.floats(-1e3, 1e3))

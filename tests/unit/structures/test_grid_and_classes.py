@@ -33,7 +33,14 @@ def test_impossible_grids_are_refused(bounds, size, message):
 
 
 def test_groups_hold_every_class_once():
-    groups = [["car"], ["truck", "construction_vehicle"], ["bus", "trailer"], ["barrier"], ["motorcycle", "bicycle"], ["pedestrian", "traffic_cone"]]
+    groups = [
+        ["car"],
+        ["truck", "construction_vehicle"],
+        ["bus", "trailer"],
+        ["barrier"],
+        ["motorcycle", "bicycle"],
+        ["pedestrian", "traffic_cone"],
+    ]
     classes = Classes(DETECTION_CLASSES, groups, ["others", "driveable_surface"])
     assert classes.group_labels == ((0,), (1, 2), (3, 4), (5,), (6, 7), (8, 9))
     with pytest.raises(ConfigError, match="groups hold"):
