@@ -5,7 +5,7 @@
 Useful keys:
     src=DIR          raw data root: samples/, sweeps/, maps/, v1.0-*/ and, for segmentation, lidarseg/
     version=NAME     table folder; a name that ends in mini means the devkit's mini splits
-    split=train      train, val or test
+    split=train      train or val
     out=DIR          writes <out>/<version>/<split>_lmdb and <out>/<version>/meta
     overwrite=true   replace a finished store
 """
@@ -18,7 +18,8 @@ from pathlib import Path
 from omegaconf import DictConfig
 
 from lidar_mt.config import program
-from lidar_mt.data.packing import pack_split, store_path
+from lidar_mt.data.layout import store_path
+from lidar_mt.data.packing import pack_split
 
 log = logging.getLogger("lidar_mt.pack_data")
 

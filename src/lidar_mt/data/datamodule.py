@@ -10,8 +10,8 @@ from torch.utils.data import DataLoader
 
 from lidar_mt.data.collate import collate
 from lidar_mt.data.dataset import NuScenesLidarDataset
+from lidar_mt.data.layout import meta_path, store_path
 from lidar_mt.data.lmdb_store.manifest import read_manifest
-from lidar_mt.data.packing import meta_path, store_path
 from lidar_mt.data.sampler import EpochSampler
 from lidar_mt.data.transforms import Transforms
 from lidar_mt.structures.classes import Classes

@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from tqdm import tqdm
 
+from lidar_mt.data.layout import meta_path, store_path
 from lidar_mt.data.lmdb_store.codec import INDEX_KEY, keyframe_key, sweep_key
 from lidar_mt.data.lmdb_store.manifest import Manifest
 from lidar_mt.data.lmdb_store.records import TOKEN_BYTES, Array, IndexRecord, SweepRecord
@@ -48,23 +49,13 @@ META_TABLES = (
 )
 
 
-def store_path(packed: str | Path, version: str, split: str) -> Path:
-    """Folder of a packed split."""
-    return Path(packed) / version / f"{split}_lmdb"
-
-
-def meta_path(packed: str | Path, version: str) -> Path:
-    """Folder of the copied tables and maps of a packed version: a data root for the devkit."""
-    return Path(packed) / version / "meta"
-
-
 def pack_split(src: Path, version: str, split: str, out: Path, overwrite: bool = False) -> Manifest:
     """Packs one split.
 
     Args:
         src: raw data root in the official layout.
         version: name of the table folder; in a version that ends in 'mini' the devkit's mini splits are meant.
-        split: 'train', 'val' or 'test'.
+        split: 'train' or 'val'.
         out: packed root.
         overwrite: replace a finished store.
 

@@ -22,7 +22,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         schema_version: of the records.
         convention: id of frames, orders and units.
         source_version: nuScenes version that was packed.
-        split: 'train', 'val' or 'test'.
+        split: 'train' or 'val'.
         scenes: number of scenes.
         keyframes: number of keyframes.
         sweeps: number of stored LiDAR sweeps, the keyframes' own included.

@@ -17,7 +17,6 @@ from lidar_mt.structures.errors import DataError
 
 #: Suffix of the folder a store is written into before it is renamed.
 PARTIAL_SUFFIX = ".partial"
-_FIRST_MAP_BYTES = 1 << 26
 
 
 class StoreWriter:
@@ -31,13 +30,19 @@ class StoreWriter:
         overwrite: replace a finished store.
         commit_every: records per transaction.
         commit_bytes: bytes after which a transaction is committed early, which bounds memory.
+        map_bytes: first size of the memory map; it doubles as needed.
 
     Raises:
         DataError: a finished store is in the way, or the disk is full.
     """
 
     def __init__(
-        self, path: Path, overwrite: bool = False, commit_every: int = 256, commit_bytes: int = 1 << 26
+        self,
+        path: Path,
+        overwrite: bool = False,
+        commit_every: int = 256,
+        commit_bytes: int = 1 << 26,
+        map_bytes: int = 1 << 28,
     ) -> None:
         if (path / MANIFEST_NAME).exists() and not overwrite:
             raise DataError(f"{path} exists already; remove it, or pass overwrite=true to replace it")
@@ -50,9 +55,9 @@ class StoreWriter:
         try:
             shutil.rmtree(self.partial, ignore_errors=True)
             self.partial.mkdir(parents=True)
-            # One writer per folder and no reader before the rename: no lock file is needed. Never `writemap`: it dies
-            # by SIGBUS on a full disk.
-            self._env = lmdb.open(str(self.partial), map_size=_FIRST_MAP_BYTES, lock=False, meminit=False)
+            # One writer per folder and no reader before the rename: no lock file is needed. Never `writemap`, which dies
+            # by SIGBUS on a full disk; never `meminit=False`, which writes stray memory into the gaps of the file.
+            self._env = lmdb.open(str(self.partial), map_size=map_bytes, lock=False)
         except (lmdb.Error, OSError) as error:
             raise self._failed(error) from error
 

@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Protocol, TypeVar
 
 import msgspec
-from nuscenes.utils.splits import create_splits_scenes
 
 from lidar_mt.data.lmdb_store.records import Pose
+from lidar_mt.data.nuscenes.splits import scene_names
 from lidar_mt.structures.errors import DataError
 
 LIDAR_CHANNEL = "LIDAR_TOP"
@@ -232,22 +232,20 @@ def split_scenes(tables: Tables, split: str) -> list[SceneRow]:
 
     Args:
         tables: the version.
-        split: 'train', 'val' or 'test'; in a version whose name ends in 'mini' the devkit's mini_train and mini_val.
+        split: 'train' or 'val'; in a version whose name ends in 'mini' the devkit's mini_train and mini_val.
 
     Raises:
         DataError: no such split, or none of its scenes is in this version.
     """
-    official: dict[str, list[str]] = create_splits_scenes()
-    mini = tables.version.endswith("mini")
-    known = {"train": "mini_train", "val": "mini_val"} if mini else {"train": "train", "val": "val", "test": "test"}
-    if split not in known:
-        raise DataError(f"unknown split {split!r} of {tables.version}; pass split={' or split='.join(known)}")
-    names = set(official[known[split]])
+    official = scene_names(tables.version)
+    if split not in official:
+        raise DataError(f"unknown split {split!r} of {tables.version}; pass split={' or split='.join(official)}")
+    names = set(official[split])
     scenes = sorted((row for row in tables.scenes.values() if row.name in names), key=lambda row: row.name)
     if not scenes:
         raise DataError(
-            f"split {split!r} ({known[split]} in the devkit) has no scene in {tables.scenes.path}; "
-            f"pass another split ({', '.join(known)}) or another version"
+            f"{tables.scenes.path} holds no scene of split {split!r} (such as {official[split][0]}); "
+            f"pass another split ({', '.join(official)}) or another version"
         )
     return scenes
 

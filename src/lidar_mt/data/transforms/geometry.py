@@ -22,8 +22,6 @@ class GlobalRotationScaling:
 
     Raises:
         ConfigError: a bound is negative or the wrong way round.
-
-    Source: model and recipe of CenterPoint (Yin et al., 2021); the figures are the configuration's.
     """
 
     def __init__(self, max_rotation_rad: float, min_scaling: float, max_scaling: float) -> None:
@@ -76,8 +74,8 @@ def rotate_and_scale(sample: Sample, angle_rad: float, factor: float) -> Sample:
     points, boxes = sample.points.copy(), sample.boxes.copy()
     points[:, :2] = points[:, :2] @ rotation.T
     points[:, 2] *= factor
-    boxes[:, : Z + 1] = np.column_stack([boxes[:, : Y + 1] @ rotation.T, boxes[:, Z] * factor])
-    boxes[:, Z + 1 : H + 1] *= factor
+    boxes[:, : Y + 1] = boxes[:, : Y + 1] @ rotation.T
+    boxes[:, Z : H + 1] *= factor
     boxes[:, YAW] = wrap_angle(boxes[:, YAW] + angle_rad)
     boxes[:, VX:] = boxes[:, VX:] @ rotation.T
     return replace(sample, points=points, boxes=boxes)
