@@ -132,7 +132,6 @@ def test_the_program_packs_and_a_configured_datamodule_reads(made_up, tmp_path):
     ("override", "message"),
     [
         ("split=vall", "unknown split 'vall'"),
-        ("version=v1.0-nope", "no nuScenes tables at"),
         ("splitt=val", "Did you mean 'split'?"),
     ],
 )

@@ -55,8 +55,8 @@ class StoreWriter:
         try:
             shutil.rmtree(self.partial, ignore_errors=True)
             self.partial.mkdir(parents=True)
-            # One writer per folder and no reader before the rename: no lock file is needed. Never `writemap`, which dies
-            # by SIGBUS on a full disk; never `meminit=False`, which writes stray memory into the gaps of the file.
+            # One writer per folder and no reader before the rename: no lock file is needed. Never `writemap`: it dies
+            # by SIGBUS on a full disk. Never `meminit=False`: it writes stray memory into the gaps of the file.
             self._env = lmdb.open(str(self.partial), map_size=map_bytes, lock=False)
         except (lmdb.Error, OSError) as error:
             raise self._failed(error) from error
