@@ -14,7 +14,6 @@ from lidar_mt.data.simulation.map_mask import GlobalFrame
 from lidar_mt.data.simulation.records import Namer, Record, link
 from lidar_mt.data.simulation.shapes import BOX_MARGIN
 from lidar_mt.data.simulation.taxonomy import EGO
-from lidar_mt.data.simulation.traffic import STEP_S
 from lidar_mt.data.simulation.world import World
 
 Float64 = npt.NDArray[np.float64]
@@ -32,16 +31,16 @@ class Sighting:
     """What a keyframe saw of every actor.
 
     Attributes:
-        token: sample token suffix, the keyframe's index.
+        keyframe: index of the keyframe.
         boxes: partial sample_annotation record by actor: translation, size, rotation, counts.
         visibility: (A,) visibility token of each actor.
-        speed: (A,) float64 speed of each actor [m/s].
+        timestamp_us: time of the keyframe [us].
     """
 
     keyframe: int
     boxes: dict[int, Record]
     visibility: list[str]
-    speed: Float64
+    timestamp_us: int
 
 
 def look_at_keyframe(
@@ -72,10 +71,9 @@ def look_at_keyframe(
     boxes = {int(i): _box(world.actors[i], poses[i], frame) for i in near}
     points = geometry.to_global(scanned.points[:, :3].astype(np.float64), pose, calibration)
     _count_points(boxes, points, scanned)
-    speed = _speeds(world.actor_poses, turn)
     for i, box in boxes.items():
         box["num_radar_pts"] = _radar_points(world.actors[i], box["num_lidar_pts"], poses[i] - ego, rng)
-    return Sighting(turn // 10, boxes, _visibility(scanned, owners, len(poses)), speed)
+    return Sighting(turn // 10, boxes, _visibility(scanned, owners, len(poses)), int(pose["timestamp"]))
 
 
 def _box(actor: Actor, pose: Float64, frame: GlobalFrame) -> Record:
@@ -110,13 +108,16 @@ def _count_points(boxes: dict[int, Record], points: Float64, scanned: Turn) -> N
         boxes[i]["num_lidar_pts"] = int(((clearance >= 0) & returned[near]).sum())
 
 
-def _speeds(poses: Float64, turn: int) -> Float64:
-    """(A,) speeds at a turn from the positions half a second around it [m/s]."""
-    low, high = max(0, turn - 5), min(poses.shape[1] - 1, turn + 5)
-    if high == low:
-        return np.zeros(len(poses))
-    way = np.hypot(*(poses[:, high, :2] - poses[:, low, :2]).T)
-    return np.asarray(way / ((high - low) * STEP_S), dtype=np.float64)
+def _speeds(sightings: list[Sighting], actor: int) -> Float64:
+    """Speeds of an actor over its keyframes [m/s], from the neighbouring boxes as the devkit takes velocities."""
+    if len(sightings) == 1:
+        return np.zeros(1)
+    position = np.array([sighting.boxes[actor]["translation"][:2] for sighting in sightings])
+    time = np.array([sighting.timestamp_us for sighting in sightings], dtype=np.int64)
+    before = np.maximum(np.arange(len(time)) - 1, 0)
+    after = np.minimum(np.arange(len(time)) + 1, len(time) - 1)
+    seconds = (time[after] - time[before]) * 1e-6
+    return np.asarray(np.hypot(*(position[after] - position[before]).T) / seconds, dtype=np.float64)
 
 
 def _visibility(scanned: Turn, owners: npt.NDArray[np.int32], actors: int) -> list[str]:
@@ -155,8 +156,12 @@ def annotate_scene(
         if not seen:
             continue
         instance = name.token("instance", scene, i)
-        span = range(seen[0], seen[-1] + 1)
-        track = [_annotation(name, scene, instance, actor, i, sightings[k]) for k in span if i in sightings[k].boxes]
+        span = [sightings[k] for k in range(seen[0], seen[-1] + 1) if i in sightings[k].boxes]
+        attributes = [actor.attribute(float(speed)) for speed in _speeds(span, i)]
+        track = [
+            _annotation(name, scene, instance, i, sighting, attribute)
+            for sighting, attribute in zip(span, attributes, strict=True)
+        ]
         annotations += link(track)
         instances.append(
             {
@@ -170,8 +175,9 @@ def annotate_scene(
     return annotations, instances
 
 
-def _annotation(name: Namer, scene: str, instance: str, actor: Actor, index: int, sighting: Sighting) -> Record:
-    attribute = actor.attribute(float(sighting.speed[index]))
+def _annotation(
+    name: Namer, scene: str, instance: str, index: int, sighting: Sighting, attribute: str | None
+) -> Record:
     return {
         "token": name.token("sample_annotation", scene, index, sighting.keyframe),
         "sample_token": name.token("sample", scene, sighting.keyframe),

@@ -37,6 +37,7 @@ _RANGE_NOISE = 0.018
 _GROUND_FADE, _GROUND_FADE_WIDTH = 31.0, 4.0
 _BODY_FADE, _BODY_FADE_WIDTH = 88.0, 6.0
 _GROUND_SPREAD = 0.33
+_GAIN_SPREAD = 0.22
 _ROUGH_TERRAIN = 0.012
 
 
@@ -71,7 +72,19 @@ class Turn:
     hits: Hits
 
 
-def scan(ground: Ground, bodies: Bodies, origin: Float64, town_from_sensor: Float64, rng: np.random.Generator) -> Turn:
+def draw_gains(rng: np.random.Generator) -> Float32:
+    """(32,) float32 gain of each beam's intensity: real sensors are not calibrated evenly."""
+    return np.exp(_GAIN_SPREAD * rng.standard_normal(len(ELEVATIONS))).astype(np.float32)
+
+
+def scan(
+    ground: Ground,
+    bodies: Bodies,
+    origin: Float64,
+    town_from_sensor: Float64,
+    gains: Float32,
+    rng: np.random.Generator,
+) -> Turn:
     """Measures one turn from a fixed pose: like real files, the turn is free of the ego's own motion.
 
     Args:
@@ -79,6 +92,7 @@ def scan(ground: Ground, bodies: Bodies, origin: Float64, town_from_sensor: Floa
         bodies: everything else.
         origin: (3,) float64 sensor position in the town's frame.
         town_from_sensor: (3, 3) float64 rotation.
+        gains: (32,) float32 intensity gain of each ring.
         rng: draws noise, drop-out, intensity and the turn's first azimuth.
     """
     steps = int(rng.integers(STEPS[0], STEPS[1] + 1))
@@ -88,7 +102,7 @@ def scan(ground: Ground, bodies: Bodies, origin: Float64, town_from_sensor: Floa
     on_body = hits.distance < ground_distance
     hits = hits._replace(primitive=np.where(on_body, hits.primitive, np.int32(-1)))
     distance = np.where(on_body, hits.distance, ground_distance)
-    intensity, returned = _reflect(distance, on_body, hits.primitive, code, bodies, rng)
+    intensity, returned = _reflect(distance, on_body, hits.primitive, code, bodies, np.tile(gains, steps), rng)
     labels = np.where(on_body, bodies.labels[hits.primitive], SURFACE_LABEL[code])
     distance = _blur(distance, on_body, code, rng)
     returned &= distance < MAX_RANGE
@@ -158,6 +172,7 @@ def _reflect(
     primitive: npt.NDArray[np.int32],
     code: npt.NDArray[np.uint8],
     bodies: Bodies,
+    gain: Float32,
     rng: np.random.Generator,
 ) -> tuple[Float32, npt.NDArray[np.bool_]]:
     """Intensity of each ray, whole numbers in [0, 255], and whether it comes back at all."""
@@ -165,7 +180,7 @@ def _reflect(
     median = np.where(on_body, MATERIAL_INTENSITY[material], SURFACE_INTENSITY[code])
     spread = np.where(on_body, MATERIAL_SPREAD[material], np.float32(_GROUND_SPREAD))
     noise = rng.standard_normal(len(distance), dtype=np.float32)
-    intensity = np.round(median * np.exp(spread * noise)).clip(0, 255)
+    intensity = np.round(gain * median * np.exp(spread * noise)).clip(0, 255)
     fade = np.where(
         on_body, np.float32(_BODY_FADE), np.float32(_GROUND_FADE) + SURFACE_INTENSITY[code] * np.float32(0.15)
     )

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from lidar_mt.data.simulation import geometry
 from lidar_mt.data.simulation.annotate import Sighting, annotate_scene, look_at_keyframe
-from lidar_mt.data.simulation.lidar import Turn, scan
+from lidar_mt.data.simulation.lidar import Turn, draw_gains, scan
 from lidar_mt.data.simulation.map_mask import GlobalFrame, draw_global_frame, render_mask
 from lidar_mt.data.simulation.records import Namer, Record, Tables, link
 from lidar_mt.data.simulation.traffic import STEP_S
@@ -113,6 +113,7 @@ class _Recorder:
         self._job, self._world, self._frame = job, world, frame
         self._calibration, self._logfile = calibration, logfile
         self.poses = poses
+        self._gains = draw_gains(np.random.default_rng(job.namer.entropy(job.name, "gains")))
         self.turns: list[int] = []
         self.samples: list[Record] = []
         self.sample_data: list[Record] = []
@@ -124,7 +125,7 @@ class _Recorder:
         rng = np.random.default_rng(self._job.namer.entropy(self._job.name, "turn", turn))
         pose = self.poses[turn]
         bodies = self._world.bodies(turn)
-        scanned = scan(self._world.ground, bodies, *self._sensor_in_town(pose), rng)
+        scanned = scan(self._world.ground, bodies, *self._sensor_in_town(pose), self._gains, rng)
         # A sweep belongs to the keyframe that follows it.
         keyframe = -(-turn // TURNS_PER_KEYFRAME)
         sample_token = self._job.namer.token("sample", self._job.name, keyframe)

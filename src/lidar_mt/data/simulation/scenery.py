@@ -81,7 +81,7 @@ def draw_plots(street: Street, rng: Rng) -> list[Plot]:
             u = begin
             while end - u > 6:
                 width = min(rng.uniform(14, 38), end - u)
-                kind = str(rng.choice(["building", "lot", "park", "plaza"], p=[0.58, 0.14, 0.18, 0.10]))
+                kind = str(rng.choice(["building", "lot", "park", "plaza"], p=[0.52, 0.14, 0.22, 0.12]))
                 kind = "building" if kind == "lot" and width < 18 else kind
                 depth = rng.uniform(26, 40) if kind == "lot" else rng.uniform(18, 34)
                 plots.append(Plot(kind, side, u, u + width, street.frontage, street.frontage + depth))
@@ -181,7 +181,7 @@ def _lot_edge(scenery: Scenery, plot: Plot, free: Free, rng: Rng) -> None:
 
 def _park(scenery: Scenery, plot: Plot, free: Free, rng: Rng) -> None:
     area = (plot.end - plot.begin) * (plot.far - plot.near)
-    for _ in range(int(area / rng.uniform(45, 90))):
+    for _ in range(int(area / rng.uniform(35, 70))):
         u, v = rng.uniform(plot.begin, plot.end), plot.side * rng.uniform(plot.near + 1, plot.far)
         (_tree if rng.random() < 0.6 else _bush)(scenery, u, v, free, rng)
     if rng.random() < 0.4:
@@ -226,7 +226,7 @@ def _bush(scenery: Scenery, u: float, v: float, free: Free, rng: Rng) -> None:
 
 def _street_furniture(scenery: Scenery, street: Street, side: int, free: Free, rng: Rng) -> None:
     """Lamps, trees, signs, boxes and bollards between kerb and walkway."""
-    leafy = rng.uniform(0.2, 0.8)
+    leafy = rng.uniform(0.35, 0.9)
     u = street.start + rng.uniform(0, 8)
     while u < street.end:
         v = side * (street.kerb + 0.6)

@@ -20,7 +20,9 @@ Rng = np.random.Generator
 
 #: The ego's roof and rack as the sensor above sees them, in the ego's frame.
 EGO_ROOF = (
-    block((0.09, 1.79), 1.18, (1.30, 1.475), "paint_grey"),
+    block((0.36, 1.50), 1.17, (1.30, 1.475), "paint_grey"),
+    block((0.20, 1.68), 1.00, (1.30, 1.470), "paint_grey"),
+    block((0.07, 1.81), 0.66, (1.30, 1.465), "paint_grey"),
     block((0.80, 1.08), 0.28, (1.475, 1.62), "metal"),
     block((-1.0, 0.1), 1.15, (0.9, 1.40), "glass", lean=(0.0, 0.7, 0.1)),
 )
