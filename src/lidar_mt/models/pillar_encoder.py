@@ -63,7 +63,7 @@ class PillarEncoder(nn.Module):
             (V, C) float32.
         """
         with torch.autocast(pillars.features.device.type, enabled=False):
-            points = pillars.features.float()
+            points = pillars.features.to(self.point.conv.weight.dtype)
             weight, shift = self._affine(points, pillars)
             # The zero point of a pillar that is not full; a full pillar has none.
             full = pillars.num_points >= self.points_per_pillar
@@ -98,16 +98,13 @@ class PillarEncoder(nn.Module):
         mean = wide @ mean_point
         variance = ((wide @ covariance) * wide).sum(dim=1).clamp(min=0)
         with torch.no_grad():
-            if num_pillars and norm.track_running_stats:
-                self._update_running(mean, variance * (slots / (slots - 1)))
+            # A batch without pillars says nothing; decided on the device, and alike on all ranks.
+            momentum = (moments[-1, -1] > 0).to(kernel.dtype) * (norm.momentum or 0.0)
+            _buffer(norm.running_mean).lerp_(mean.to(kernel.dtype), momentum)
+            unbiased = variance * slots / (slots - 1).clamp(min=1)
+            _buffer(norm.running_var).lerp_(unbiased.to(kernel.dtype), momentum)
+            _buffer(norm.num_batches_tracked).add_(1)
         return mean.to(kernel.dtype), variance.to(kernel.dtype)
-
-    def _update_running(self, mean: Tensor, variance: Tensor) -> None:
-        norm = self.point.norm
-        batches = _buffer(norm.num_batches_tracked).add_(1)
-        momentum = 1.0 / float(batches) if norm.momentum is None else norm.momentum
-        _buffer(norm.running_mean).lerp_(mean.float(), momentum)
-        _buffer(norm.running_var).lerp_(variance.float(), momentum)
 
 
 def _slot_moments(points: Tensor, slots: int) -> Tensor:
