@@ -8,8 +8,8 @@ from torch import nn
 from lidar_mt.config import compose, instantiate
 from lidar_mt.models.multitask import LidarMultiTaskNet
 
-#: Cells of 0.8 m: 128 x 128 of them, heads at 32 x 32.
-COARSE = "grid.voxel_size=[0.8,0.8,8.0]"
+#: Cells of 1.6 m: 64 x 64 of them, heads at 16 x 16.
+COARSE = "grid.voxel_size=[1.6,1.6,8.0]"
 
 
 def build(*overrides: str, seed: int = 0) -> LidarMultiTaskNet:

@@ -13,7 +13,7 @@ from tests.helpers import plain_network
 from tests.helpers.networks import COARSE, build
 from tests.helpers.slow_pillars import random_pillars
 
-PER_SAMPLE, PADDED = 300, 360
+PER_SAMPLE, PADDED = 200, 240
 
 
 @pytest.fixture(scope="module")
@@ -22,7 +22,7 @@ def net() -> LidarMultiTaskNet:
 
 
 def deployed_input(seed: int, batch_size: int) -> tuple[torch.Tensor, torch.Tensor]:
-    return to_dense(random_pillars(seed, batch_size, PER_SAMPLE, side=128), PADDED)
+    return to_dense(random_pillars(seed, batch_size, PER_SAMPLE, side=64), PADDED)
 
 
 def assert_same(found: object, expected: object, tolerance: float = 1e-5) -> None:
@@ -39,25 +39,25 @@ def test_outputs_by_task_in_order(net: LidarMultiTaskNet) -> None:
     channels = [leaf.shape[1] for leaf in tree_leaves(output)]
     assert channels == [2] + [c for classes in (1, 2, 2, 1, 2, 2) for c in (2, 1, 3, 2, 2, classes)]
     assert len(channels) == 37
-    assert {tuple(leaf.shape[2:]) for leaf in tree_leaves(output)} == {(32, 32)}
+    assert {tuple(leaf.shape[2:]) for leaf in tree_leaves(output)} == {(16, 16)}
 
 
 @torch.no_grad()
 def test_canvas_to_outputs_equals_the_description(net: LidarMultiTaskNet) -> None:
-    canvas = torch.rand(1, 64, 128, 96)
+    canvas = torch.rand(1, 64, 64, 96)
     assert_same(net.forward_canvas(canvas), plain_network.run(net.state_dict(), canvas), 1e-4)
 
 
 @torch.no_grad()
 def test_both_forms_agree(net: LidarMultiTaskNet) -> None:
-    pillars = random_pillars(1, 2, PER_SAMPLE, side=128)
+    pillars = random_pillars(1, 2, PER_SAMPLE, side=64)
     assert_same(net.forward_pillars(pillars), net(*to_dense(pillars, PADDED)), 1e-4)
 
 
 @torch.no_grad()
 @pytest.mark.parametrize("task", ["segmentation", "detection"])
 def test_one_head_alone(task: str) -> None:
-    pillars = random_pillars(2, 1, PER_SAMPLE, side=128)
+    pillars = random_pillars(2, 1, PER_SAMPLE, side=64)
     output = build(f"model={task}", COARSE).forward_pillars(pillars)
     assert list(output) == [task]
     assert len(tree_leaves(output)) == {"segmentation": 1, "detection": 36}[task]
@@ -72,7 +72,7 @@ def test_weights_and_maps_are_channels_last(net: LidarMultiTaskNet) -> None:
         if isinstance(module, torch.nn.Conv2d)
     ]
     with torch.no_grad():
-        net.forward_pillars(random_pillars(3, 2, PER_SAMPLE, side=128))
+        net.forward_pillars(random_pillars(3, 2, PER_SAMPLE, side=64))
     for hook in hooks:
         hook.remove()
     assert len(seen) == 178  # all convolutions but the encoder's, whose points are no map
