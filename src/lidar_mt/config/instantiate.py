@@ -6,10 +6,11 @@ import os
 from collections.abc import Iterator
 from typing import Any
 
+import hydra.errors
 import hydra.utils
 from omegaconf import DictConfig, ListConfig, OmegaConf
 
-from lidar_mt.structures.errors import ConfigError
+from lidar_mt.structures.errors import ConfigError, LidarMtError
 
 #: `_target_` values start with one of these; all else (torch.load, os.system, ...) is refused before anything runs.
 ALLOWED_PREFIXES = (
@@ -41,10 +42,17 @@ def instantiate(config: Any, **kwargs: Any) -> Any:
 
     Raises:
         ConfigError: a `_target_` is not on the allow-list.
+        LidarMtError: whatever the constructor raised.
     """
     for target in _targets(config):
         check_target(target)
-    return hydra.utils.instantiate(config, _convert_="all", **kwargs)
+    try:
+        return hydra.utils.instantiate(config, _convert_="all", **kwargs)
+    except hydra.errors.InstantiationException as error:
+        # Hydra wraps what a constructor raised; our own errors are worded for the user already.
+        if isinstance(error.__cause__, LidarMtError):
+            raise error.__cause__ from None
+        raise
 
 
 def check_target(target: str) -> None:

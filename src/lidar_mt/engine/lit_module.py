@@ -17,7 +17,7 @@ from torchmetrics import Metric
 from lidar_mt.models.multitask import LidarMultiTaskNet
 from lidar_mt.structures.outputs import NetOutput
 from lidar_mt.structures.sample import Batch
-from lidar_mt.tasks.base import Task
+from lidar_mt.tasks.base import AnyTask
 
 OptimizerFactory = Callable[[Iterable[nn.Parameter]], Optimizer]
 SchedulerFactory = Callable[..., LRScheduler]
@@ -41,7 +41,7 @@ class LidarMultiTaskModule(pl.LightningModule):
         self,
         voxelizer: nn.Module,
         net: LidarMultiTaskNet,
-        tasks: Mapping[str, Task[Any, Any, Any]],
+        tasks: Mapping[str, AnyTask],
         metrics: Mapping[str, Metric] | None = None,
         optimizer: OptimizerFactory | None = None,
         scheduler: SchedulerFactory | None = None,

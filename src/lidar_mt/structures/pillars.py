@@ -11,7 +11,7 @@ class Pillars(NamedTuple):
     """The non-empty pillars of a batch in flat ("segmented") form: no padding, one row per kept point.
 
     Attributes:
-        features: (P, 5) float32 kept points, normalised: x y z intensity in [0, 1], time lag [s].
+        features: (P, 5) float32 kept points, grouped by pillar, normalised: x y z intensity in [0, 1], time lag [s].
         point_to_pillar: (P,) int64 pillar of each kept point, an index into `coords`.
         coords: (V, 3) int64 batch index, row, column of each pillar; pillars of a sample are contiguous, in the
             order in which they were opened.
