@@ -74,7 +74,8 @@ class Turn:
 
 def draw_gains(rng: np.random.Generator) -> Float32:
     """(32,) float32 gain of each beam's intensity: real sensors are not calibrated evenly."""
-    return np.exp(_GAIN_SPREAD * rng.standard_normal(len(ELEVATIONS))).astype(np.float32)
+    gains: Float32 = np.exp(_GAIN_SPREAD * rng.standard_normal(len(ELEVATIONS))).astype(np.float32)
+    return gains
 
 
 def scan(
@@ -130,38 +131,53 @@ def cast_ground(grid: RayGrid, origin: Float64, ground: Ground) -> tuple[Float32
     code = np.zeros(grid.size, dtype=np.uint8)
     down = np.flatnonzero(grid.town_dirs[2] < -(origin[2] - 0.3) / MAX_RANGE)
     dx, dy, dz = (component[down] for component in grid.town_dirs)
-    x0, y0, z0 = (np.float32(value) for value in origin)
-
-    def surface_at(t: Float32) -> tuple[Float32, npt.NDArray[np.uint8]]:
-        u = x0 + t * dx
-        v = y0 + t * dy - ground.bend_at(u)
-        return ground.height_at(u, v), ground.surface.ravel()[ground.cells(u, v)]
-
+    z0 = np.float32(origin[2])
+    below = _Below(ground, origin, dx, dy)
     inverse = 1 / dz
     low = -z0 * inverse
-    for _ in range(2):
-        height, _ = surface_at(low)
-        low = (height - z0) * inverse
+    for _ in range(3):
+        low = (below.height(low) - z0) * inverse
     high = low + np.float32(KERB) * inverse
-    _, code_low = surface_at(low)
-    _, code_high = surface_at(high)
+    for _ in range(2):
+        high = (below.height(high) + (np.float32(KERB) - z0)) * inverse
+    code_low, code_high = below.surface(low), below.surface(high)
     raised_low, raised_high = SURFACE_RAISED[code_low], SURFACE_RAISED[code_high]
     result = np.where(raised_high, high, low)
     found = np.where(raised_high, code_high, code_low)
     face = np.flatnonzero(raised_low & ~raised_high)
     if len(face):
-        dx, dy = dx[face], dy[face]
-        result[face] = _kerb_face(high[face], low[face], surface_at)
+        result[face] = _kerb_face(high[face], low[face], _Below(ground, origin, dx[face], dy[face]))
         found[face] = code_low[face]
     distance[down], code[down] = result, found
     return distance, code
 
 
-def _kerb_face(before: Float32, after: Float32, surface_at: object) -> Float32:
+class _Below:
+    """The ground below the points at some distances along a bundle of rays."""
+
+    def __init__(self, ground: Ground, origin: Float64, dx: Float32, dy: Float32) -> None:
+        self._ground, self._dx, self._dy = ground, dx, dy
+        self._x0, self._y0 = np.float32(origin[0]), np.float32(origin[1])
+
+    def _street(self, distance: Float32) -> tuple[Float32, Float32]:
+        u = self._x0 + distance * self._dx
+        return u, self._y0 + distance * self._dy - self._ground.bend_at(u)
+
+    def height(self, distance: Float32) -> Float32:
+        """Height of the road level [m]."""
+        return self._ground.height_at(*self._street(distance))
+
+    def surface(self, distance: Float32) -> npt.NDArray[np.uint8]:
+        """Surface code."""
+        codes: npt.NDArray[np.uint8] = self._ground.surface.ravel()[self._ground.cells(*self._street(distance))]
+        return codes
+
+
+def _kerb_face(before: Float32, after: Float32, below: _Below) -> Float32:
     """Bisects where rays cross from above the road into the side of a raised surface."""
     for _ in range(5):
         middle = (before + after) / 2
-        inside = SURFACE_RAISED[surface_at(middle)[1]]  # type: ignore[operator]
+        inside = SURFACE_RAISED[below.surface(middle)]
         before, after = np.where(inside, before, middle), np.where(inside, middle, after)
     return after
 

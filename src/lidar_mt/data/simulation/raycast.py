@@ -22,6 +22,7 @@ from lidar_mt.data.simulation.primitives import (
     SIDE,
     YAW,
     X,
+    Y,
     Z,
     extents,
 )
@@ -36,6 +37,7 @@ _MISS = np.float32(np.inf)
 # Nothing solid is nearer to the sensor than this [m]; it keeps the sensor out of what it might drive through.
 _NEAREST = np.float32(0.3)
 _PRIMITIVE_BITS = 24
+_TINY = np.float32(1e-30)
 
 
 @dataclass(frozen=True)
@@ -168,8 +170,8 @@ def _corners(relative: Float64, half: Float64) -> Float64:
 def _nearest_axis_distance(relative: Float64, half: Float64, town_from_sensor: Float64) -> Float64:
     """(N,) lower bound of the distance of each box from the axis that the sensor turns about [m]."""
     cos, sin = np.cos(relative[:, YAW]), np.sin(relative[:, YAW])
-    along = np.abs(cos * relative[:, 0 + X] + sin * relative[:, 1 + X])
-    across = np.abs(cos * relative[:, 1 + X] - sin * relative[:, 0 + X])
+    along = np.abs(cos * relative[:, X] + sin * relative[:, Y])
+    across = np.abs(cos * relative[:, Y] - sin * relative[:, X])
     level = np.hypot(np.maximum(along - half[:, 0], 0), np.maximum(across - half[:, 1], 0))
     # The axis leans against the vertical, so a tall body comes nearer to it than its footprint does.
     upright = town_from_sensor[2, 2]
@@ -208,7 +210,7 @@ def expand_windows(grid: RayGrid, windows: Int64) -> tuple[Int32, Int32]:
 def _local_rays(grid: RayGrid, local: Float64, row: Int32, ray: Int32) -> tuple[Float32, tuple[Float32, ...]]:
     """Sensor position (3, N) and directions (3 arrays of P) in the primitives' own frames."""
     cos, sin = np.cos(local[:, YAW]), np.sin(local[:, YAW])
-    x, y, z = local[:, X], local[:, X + 1], local[:, Z]
+    x, y, z = local[:, X], local[:, Y], local[:, Z]
     origin = np.stack([-(cos * x + sin * y), -(cos * y - sin * x), -z]).astype(np.float32)
     pair_cos, pair_sin = cos.astype(np.float32)[row], sin.astype(np.float32)[row]
     dx, dy, dz = (component[ray] for component in grid.town_dirs)
@@ -232,7 +234,8 @@ def _hit_blocks(origin: Float32, direction: tuple[Float32, ...], local: Float32,
     enter = np.full(len(row), -_MISS, dtype=np.float32)
     leave = np.full(len(row), _MISS, dtype=np.float32)
     for room, lean, along in faces:
-        rate = along if lean is None else along + lean[row] * dz
+        # The sum turns both zeros into a positive number: a ray along a face is outside of it or never leaves by it.
+        rate = (along if lean is None else along + lean[row] * dz) + _TINY
         distance = room[row] / rate
         inwards = rate < 0
         np.maximum(enter, np.where(inwards, distance, -_MISS), out=enter)

@@ -22,6 +22,11 @@ WARM_UP_S = 5.0
 _ACCELERATION, _BRAKING, _HEADWAY_S, _STANDSTILL = 1.6, 2.2, 1.3, 2.2
 _HARDEST_BRAKING = 7.0
 
+#: The ego's body, for traffic and collisions; no annotation is made of it.
+EGO_BODY = Body("vehicle.ego", 1.75, 4.1, 1.5, [])
+#: Distance from the ego's rear axle, the origin of its frame, to its middle [m].
+EGO_AXLE = 0.95
+
 
 @dataclass(frozen=True)
 class Light:
@@ -204,46 +209,44 @@ def drive_town(street: Street, lights: list[Light], speed: float, turns: int, rn
     """
     actors: list[Actor] = []
     ego_index = int(rng.integers(street.lanes))
-    ego = np.empty(0)
-    reach = (street.start + 8, street.end - 8)
     for direction in (1, -1):
-        low, high = sorted(direction * np.array(reach))
+        low, high = sorted((direction * (street.start + 8), direction * (street.end - 8)))
         for index in range(street.lanes):
             lane = main_lane(street, lights, index, direction)
             drivers = draw_drivers(low, high, (9.0, 45.0), rng.uniform(7, 12), rng)
             if direction > 0 and index == ego_index:
-                drivers = _with_ego(drivers, speed, rng)
-            positions = drive_lane(lane, drivers, turns)
-            mine = [i for i, driver in enumerate(drivers) if driver.role == "thing"]
-            for i in mine:
-                ego = lane.track(positions[i] - EGO_AXLE)
-            others = [i for i in range(len(drivers)) if i not in mine]
-            actors += lane_actors(lane, [drivers[i] for i in others], positions[others], rng)
+                drivers, place = _with_ego(drivers, speed, rng)
+                positions = drive_lane(lane, drivers, turns)
+                ego = lane.track(positions[place] - EGO_AXLE)
+                drivers, positions = drivers[:place] + drivers[place + 1 :], np.delete(positions, place, axis=0)
+            else:
+                positions = drive_lane(lane, drivers, turns)
+            actors += lane_actors(lane, drivers, positions, rng)
         lane = bike_lane(street, lights, direction)
         riders = _draw_riders(low, high, rng)
         actors += lane_actors(lane, riders, drive_lane(lane, riders, turns), rng)
+    return ego, actors + _drive_cross_streets(street, lights, turns, rng)
+
+
+def _drive_cross_streets(street: Street, lights: list[Light], turns: int, rng: Rng) -> list[Actor]:
+    actors: list[Actor] = []
     for light in lights:
         for direction in (1, -1):
             lane = cross_lane(street, light, direction)
             drivers = draw_drivers(-75.0, 70.0, (5.0, 25.0), 7.5, rng)
+            # The junction itself is empty at first: the main road may have green.
             drivers = [d for d in drivers if not -street.kerb - 8 < d.start < street.kerb + 20]
             actors += lane_actors(lane, drivers, drive_lane(lane, drivers, turns), rng)
-    return ego, actors
+    return actors
 
 
-#: The ego's body, for traffic and collisions; no annotation is made of it.
-EGO_BODY = Body("vehicle.ego", 1.75, 4.1, 1.5, [])
-#: Distance from the ego's rear axle, the origin of its frame, to its middle [m].
-EGO_AXLE = 0.95
-
-
-def _with_ego(drivers: list[Driver], speed: float, rng: Rng) -> list[Driver]:
-    """Puts the ego (role "thing") at the lane's start of the drive, taking the place of whoever is there."""
+def _with_ego(drivers: list[Driver], speed: float, rng: Rng) -> tuple[list[Driver], int]:
+    """Puts the ego where its drive starts, in the place of whoever is there; returns its position in the list too."""
     start = -min(LEAD_IN - 5, speed * WARM_UP_S)
-    ego = Driver(((EGO_BODY, 0.0),), "thing", start, speed)
+    ego = Driver(((EGO_BODY, 0.0),), "traffic", start, speed)
     ahead = [d for d in drivers if d.start - d.tail > start + ego.nose + rng.uniform(4, 20)]
     behind = [d for d in drivers if d.start + d.nose < start - ego.tail - 6]
-    return [*ahead, ego, *behind]
+    return [*ahead, ego, *behind], len(ahead)
 
 
 def _draw_riders(low: float, high: float, rng: Rng) -> list[Driver]:
