@@ -43,8 +43,8 @@ def outline(rows):
         if row[p.KIND] == p.FRUSTUM:
             front, rear, side = -row[p.FRONT], -row[p.FRONT], -row[p.FRONT]
         for z in (-hz, hz):
-            low.append(centre + [-(hx - rear * z), -(hy - side * z), z])
-            high.append(centre + [hx - front * z, hy - side * z, z])
+            low.append(centre + np.array([-(hx - rear * z), -(hy - side * z), z]))
+            high.append(centre + np.array([hx - front * z, hy - side * z, z]))
     return np.min(low, axis=0), np.max(high, axis=0)
 
 

@@ -1,0 +1,20 @@
+import pytest
+
+from lidar_mt.data.nuscenes.splits import scene_names
+from lidar_mt.structures.errors import DataError
+
+
+@pytest.mark.parametrize(
+    ("version", "train", "val"),
+    [("v1.0-mini", 8, 2), ("v1.0-complete-mini", 8, 2), ("v1.0-trainval", 700, 150)],
+)
+def test_official_names(version, train, val):
+    names = scene_names(version)
+    assert (len(names["train"]), len(names["val"])) == (train, val)
+    assert not set(names["train"]) & set(names["val"])
+    assert ("scene-0103" in names["val"]) == version.endswith(("mini", "trainval"))
+
+
+def test_unknown_version_is_named():
+    with pytest.raises(DataError, match=r"v1\.0-test"):
+        scene_names("v1.0-test")
