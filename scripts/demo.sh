@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The main job on simulated data, from raw frames to pictures. Called by `make demo`; DEMO is the output folder.
 set -euo pipefail
-: "${PYTHON:=python}" "${DEMO:=demo}" "${SCENES:=40}" "${KEYFRAMES:=10}"
+: "${PYTHON:=python}" "${DEMO:=demo}" "${SCENES:=60}" "${KEYFRAMES:=8}"
 version=v1.0-trainval
 export LIDAR_MT_DATA="$DEMO/data" LIDAR_MT_RUNS="$DEMO/runs"
 raw="$DEMO/data/nuscenes" packed="$DEMO/data/packed"
@@ -9,7 +9,7 @@ run() { echo; echo "\$ python -m $*"; "$PYTHON" -m "$@"; }
 
 mkdir -p "$DEMO"
 if [ ! -f "$raw/$version/sample.json" ]; then
-  run lidar_mt.simulate out="$raw" version=$version scenes="$SCENES" keyframes="$KEYFRAMES" seed=0
+  run lidar_mt.simulate out="$raw" version=$version scenes="$SCENES" keyframes="$KEYFRAMES" sweeps=5 seed=0
 fi
 for split in train val; do
   if [ ! -d "$packed/$version/${split}_lmdb" ]; then

@@ -24,6 +24,7 @@ import logging
 from pathlib import Path
 
 import pytorch_lightning as pl
+import torch
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -37,6 +38,7 @@ from lidar_mt.config.build import (
     write_network_config,
 )
 from lidar_mt.engine.checkpoint import read_checkpoint
+from lidar_mt.engine.memory import keep_freed_memory
 
 log = logging.getLogger("lidar_mt.train")
 
@@ -52,6 +54,8 @@ def main(cfg: DictConfig) -> None:
         cfg.paths.run, cfg.paths.published = str(folder), str(published)
     if cfg.resume is not None:
         read_checkpoint(cfg.resume)  # fails before any data is touched
+    if not torch.cuda.is_available():
+        keep_freed_memory()
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
 
     datamodule = build_datamodule(cfg)

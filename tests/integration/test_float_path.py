@@ -1,0 +1,164 @@
+"""From a simulated data set to scores and pictures, through the programs, on a coarse grid."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from omegaconf import OmegaConf
+
+from lidar_mt.engine.checkpoint import read_checkpoint
+
+VERSION = "v1.0-mini"
+COARSE = ["grid.voxel_size=[1.6,1.6,8.0]", f"data.version={VERSION}", "data.num_workers=0", "data.batch_size=2"]
+
+
+@pytest.fixture(scope="module")
+def data_root(tmp_path_factory) -> Path:
+    """A packed simulated set: eight training scenes of one keyframe, two validation scenes."""
+    root = tmp_path_factory.mktemp("data")
+    monkeypatch = pytest.MonkeyPatch()
+    from lidar_mt.pack_data import main as pack
+    from lidar_mt.simulate import main as simulate
+
+    raw = root / "nuscenes"
+    for main, arguments in [
+        (simulate, [f"out={raw}", f"version={VERSION}", "scenes=10", "keyframes=2", "seed=1", "sweeps=2", "workers=1"]),
+        (pack, [f"src={raw}", f"version={VERSION}", "split=train", f"out={root / 'packed'}"]),
+        (pack, [f"src={raw}", f"version={VERSION}", "split=val", f"out={root / 'packed'}"]),
+    ]:
+        monkeypatch.setattr("sys.argv", ["program", *arguments])
+        main()
+    monkeypatch.undo()
+    return root
+
+
+@pytest.fixture()
+def workspace(data_root, tmp_path, monkeypatch) -> Path:
+    monkeypatch.setenv("LIDAR_MT_DATA", str(data_root))
+    monkeypatch.setenv("LIDAR_MT_RUNS", str(tmp_path / "runs"))
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    return tmp_path
+
+
+def test_train_evaluate_infer(programs, workspace, data_root):
+    trained = programs("train", "stage=float", *COARSE, "trainer.max_epochs=1", "trainer.log_every_n_steps=1")
+    assert trained.status == 0, trained.err
+    (run,) = (workspace / "runs/multitask/float").iterdir()
+    for name in ("config.yaml", "train.log", "checkpoints/best.ckpt", "checkpoints/last.ckpt", "pictures/val_0.png"):
+        assert (run / name).stat().st_size > 0, name
+    assert list((run / "tensorboard").glob("events.*"))
+    assert OmegaConf.load(run / "config.yaml").grid.voxel_size[0] == 1.6
+
+    published = workspace / "runs/multitask/published"
+    checkpoint = read_checkpoint(published / "float-best.ckpt")
+    assert checkpoint["global_step"] == 8
+    assert all(torch.isfinite(value).all() for value in checkpoint["state_dict"].values())
+
+    out = workspace / "scores"
+    evaluated = programs("evaluate", "stage=float", *COARSE[1:], f"out={out}")
+    assert evaluated.status == 0, evaluated.err
+    assert "NDS [%]" in evaluated.out
+    assert "driveable_surface" in evaluated.out
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert 0 <= metrics["detection"]["nds"] <= 1
+    assert metrics["detection"]["num_samples"] == 4
+    assert 0 <= metrics["segmentation"]["IoU/driveable_surface"] <= 1
+    summary = json.loads(next(out.rglob("metrics_summary.json")).read_text())
+    assert summary["nd_score"] == pytest.approx(metrics["detection"]["nds"], abs=1e-12)
+    assert (out / "pictures/val_0.png").stat().st_size > 10_000
+
+    # The same file, scored by itself, gives the same figures.
+    scored = programs(
+        "evaluate",
+        f"results={next(out.rglob('results_nusc.json'))}",
+        f"data_root={data_root / 'nuscenes'}",
+        f"version={VERSION}",
+        "split=val",
+        f"out={workspace / 'again'}",
+    )
+    assert scored.status == 0, scored.err
+    again = json.loads((workspace / "again/metrics.json").read_text())
+    assert again["detection"]["nds"] == pytest.approx(metrics["detection"]["nds"], abs=1e-12)
+
+    frame = next((data_root / "nuscenes/samples/LIDAR_TOP").glob("*.pcd.bin"))
+    inferred = programs("infer", f"points={frame}", f"out={workspace / 'pictures'}", "score_threshold=0.0")
+    assert inferred.status == 0, inferred.err
+    name = frame.name.split(".")[0]
+    boxes = json.loads((workspace / f"pictures/{name}.json").read_text())["boxes"]
+    assert [box["score"] for box in boxes] == sorted((box["score"] for box in boxes), reverse=True)
+    assert all(len(box["size_wlh"]) == 3 and min(box["size_wlh"]) > 0 for box in boxes)
+    assert (workspace / f"pictures/{name}.png").stat().st_size > 10_000
+
+
+def test_resume_goes_on_from_the_checkpoint(programs, workspace):
+    base = ["stage=float", *COARSE, "model=detection", "task=detection", "trainer.check_val_every_n_epoch=9"]
+    assert programs("train", *base, "trainer.max_epochs=1").status == 0
+    first = workspace / "runs/multitask/published/float-last.ckpt"
+    assert read_checkpoint(first)["global_step"] == 8
+    again = programs("train", *base, "trainer.max_epochs=2", f"resume={first}")
+    assert again.status == 0, again.err
+    assert read_checkpoint(first)["global_step"] == 16
+
+
+def test_overfitting_two_batches_lowers_the_loss(programs, workspace):
+    done = programs("train", *COARSE, "debug=overfit", "trainer.max_epochs=30", "trainer.check_val_every_n_epoch=30", "run_name=fit")
+    assert done.status == 0, done.err
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    (run,) = (workspace / "runs/fit/float").iterdir()
+    events = EventAccumulator(str(run / "tensorboard"))
+    events.Reload()
+    losses = [event.value for event in events.Scalars("train/loss")]
+    assert all(math.isfinite(loss) for loss in losses)
+    assert losses[-1] < 0.5 * losses[0], losses
+    terms = {tag for tag in events.Tags()["scalars"] if tag.startswith("train/") and tag != "train/loss"}
+    assert len(terms) == 13
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "words"),
+    [
+        ("infer", ["points=nowhere.pcd.bin"], ["nowhere.pcd.bin"]),
+        ("infer", ["pionts=x"], ["pionts", "'points'", "--help"]),
+        ("evaluate", ["stage=float", "checkpoint=none.ckpt"], ["none.ckpt"]),
+        ("evaluate", ["results=none.json", "data_root=.", "version=v1.0-mini"], ["none.json"]),
+        ("evaluate", ["results=none.json"], ["data_root"]),
+        ("train", ["data.version=v9.9-mini"], ["v9.9-mini", "make pack-data"]),
+        ("train", ["trainer.max_epoch=3"], ["max_epoch", "max_epochs"]),
+        ("train", ["stage=flaot"], ["float"]),
+        ("train", [*COARSE, "resume=none.ckpt"], ["none.ckpt"]),
+        ("pack_data", ["src=nowhere", "version=v1.0-mini", "out=x"], ["nowhere"]),
+        ("pack_data", ["split=everything", f"version={VERSION}", "out=x"], ["everything", "train"]),
+        ("simulate", ["version=v1.0-mini", "scenes=11", "out=x"], ["v1.0-trainval"]),
+    ],
+)
+def test_mistakes_are_named_with_the_next_step(programs, workspace, monkeypatch, name, arguments, words):
+    monkeypatch.chdir(workspace)
+    outcome = programs(name, *arguments)
+    assert outcome.status == 2
+    message = outcome.err.split("error:", 1)[1]
+    for word in words:
+        assert word in message, message
+    assert "Traceback" not in outcome.err
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "infer", "simulate", "pack_data", "calops"])
+def test_help_shows_useful_keys(programs, name):
+    outcome = programs(name, "--help")
+    assert outcome.status == 0
+    assert f"python -m lidar_mt.{name}" in outcome.out
+    assert "=" in outcome.out
+    assert "Groups (group=option)" in outcome.out
+
+
+def test_every_program_on_the_command_line_is_installed():
+    from importlib.metadata import entry_points
+
+    names = {entry.name: entry.value for entry in entry_points(group="console_scripts") if entry.value.startswith("lidar_mt.")}
+    assert names["lidar-mt-train"] == "lidar_mt.train:main"
+    assert os.access(Path(os.sys.executable).parent / "lidar-mt-train", os.X_OK)
