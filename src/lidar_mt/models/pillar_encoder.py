@@ -53,8 +53,8 @@ class PillarEncoder(nn.Module):
     def forward_points(self, pillars: Pillars) -> Tensor:
         """Encodes pillars from their points alone.
 
-        In training mode the batch statistics, and what they add to the running ones, are those of the padded form
-        over V x M slots. Runs in float32 under autocast as well: bfloat16 would round positions to 0.4 m.
+        In training mode the batch statistics are those of the padded form over V x M slots. The running statistics
+        are the plain average of the first batches, then the exponential one with the momentum. Runs in float32 under autocast as well: bfloat16 would round positions to 0.4 m.
 
         Args:
             pillars: the flat form; no pad pillars.
@@ -99,11 +99,14 @@ class PillarEncoder(nn.Module):
         variance = ((wide @ covariance) * wide).sum(dim=1).clamp(min=0)
         with torch.no_grad():
             # A batch without pillars says nothing; decided on the device, and alike on all ranks.
-            momentum = (moments[-1, -1] > 0).to(kernel.dtype) * (norm.momentum or 0.0)
+            seen = (moments[-1, -1] > 0).to(kernel.dtype)
+            batches = _buffer(norm.num_batches_tracked).add_(seen.long())
+            # A plain average until it outweighs the momentum: most slots are empty, so the variance is a few
+            # thousandths, and at momentum 0.01 the initial 1 would dominate it for a thousand steps.
+            momentum = seen * batches.clamp(min=1).double().reciprocal().clamp(min=norm.momentum or 0.0).to(kernel.dtype)
             _buffer(norm.running_mean).lerp_(mean.to(kernel.dtype), momentum)
             unbiased = variance * slots / (slots - 1).clamp(min=1)
             _buffer(norm.running_var).lerp_(unbiased.to(kernel.dtype), momentum)
-            _buffer(norm.num_batches_tracked).add_(1)
         return mean.to(kernel.dtype), variance.to(kernel.dtype)
 
 

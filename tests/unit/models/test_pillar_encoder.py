@@ -79,6 +79,24 @@ def test_the_zero_slot_counts_only_where_a_pillar_is_not_full() -> None:
     torch.testing.assert_close(out[1], torch.full((64,), 10.0 - 5.0 / (1 + 1e-3) ** 0.5))
 
 
+def test_running_statistics_start_as_the_average_of_the_batches() -> None:
+    encoder = make_encoder().train()
+    encoder.point.norm.reset_running_stats()
+    means, variances = [], []
+    for seed in range(5):
+        pillars = random_pillars(seed)
+        encoder.forward_points(pillars)
+        slots = len(pillars.coords) * 20
+        values = torch.zeros(slots, 64, dtype=torch.float64)
+        values[: len(pillars.features)] = (pillars.features @ encoder.point.conv.weight.flatten(1).T).double()
+        means.append(values.mean(dim=0))
+        variances.append(values.var(dim=0))
+    norm = encoder.point.norm
+    torch.testing.assert_close(norm.running_mean.double(), torch.stack(means).mean(dim=0), rtol=1e-4, atol=1e-6)
+    torch.testing.assert_close(norm.running_var.double(), torch.stack(variances).mean(dim=0), rtol=1e-4, atol=1e-6)
+    assert norm.num_batches_tracked == 5
+
+
 def test_no_pillars_leave_the_statistics_alone() -> None:
     encoder = make_encoder().train()
     before = encoder.point.norm.running_var.clone()
