@@ -24,6 +24,7 @@ from omegaconf import DictConfig, open_dict
 
 from lidar_mt.config import instantiate, program
 from lidar_mt.config.build import NETWORK_KEYS, build_datamodule, build_metrics, load_module, read_network_config
+from lidar_mt.engine.console import quiet_lightning
 from lidar_mt.metrics.nuscenes_evaluation import DetectionScores, evaluate_results
 from lidar_mt.metrics.tables import print_scores, write_metrics
 from lidar_mt.structures.errors import ConfigError
@@ -55,6 +56,7 @@ def _score_checkpoint(cfg: DictConfig, out: Path) -> tuple[DetectionScores | Non
         cfg.paths.run, cfg.data.val_split = str(out), split
         for key in NETWORK_KEYS:
             cfg[key] = network[key]
+    quiet_lightning()
     metrics = build_metrics(cfg)
     module = load_module(checkpoint, cfg, metrics=metrics)
     trainer: pl.Trainer = instantiate(

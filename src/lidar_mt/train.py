@@ -38,6 +38,7 @@ from lidar_mt.config.build import (
     write_network_config,
 )
 from lidar_mt.engine.checkpoint import read_checkpoint
+from lidar_mt.engine.console import quiet_lightning
 from lidar_mt.engine.memory import keep_freed_memory
 
 log = logging.getLogger("lidar_mt.train")
@@ -56,6 +57,7 @@ def main(cfg: DictConfig) -> None:
         read_checkpoint(cfg.resume)  # fails before any data is touched
     if not torch.cuda.is_available():
         keep_freed_memory()
+    quiet_lightning()
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
 
     datamodule = build_datamodule(cfg)

@@ -48,7 +48,15 @@ def program(config_name: str) -> Callable[[Main], Callable[[], None]]:
     _register()
 
     def decorate(main: Main) -> Callable[[], None]:
-        run = hydra.main(config_path=CONF_DIR, config_name=config_name, version_base="1.3")(main)
+        @functools.wraps(main)
+        def guarded(cfg: DictConfig) -> None:
+            # Inside Hydra's frame, which would print a line of its own about any other exception.
+            try:
+                main(cfg)
+            except LidarMtError as error:
+                _stop(str(error))
+
+        run = hydra.main(config_path=CONF_DIR, config_name=config_name, version_base="1.3")(guarded)
 
         @functools.wraps(main)
         def entry() -> None:
@@ -59,8 +67,6 @@ def program(config_name: str) -> Callable[[Main], Callable[[], None]]:
                 return
             try:
                 run()
-            except LidarMtError as error:
-                _stop(str(error))
             except (HydraException, OmegaConfBaseException) as error:
                 _stop(_explain(error, config_name))
 

@@ -22,7 +22,7 @@ from lidar_mt.visualization.bev import draw_comparison, save_figure, to_image_te
 
 
 class Progress(TQDMProgressBar):
-    """Lightning's bar on a terminal; elsewhere (a log file) one line every `interval_s` seconds.
+    """Lightning's bar on a terminal; elsewhere (a log file) a line every `interval_s` seconds with rate and time left.
 
     Args:
         interval_s: seconds between lines when the output is no terminal.
@@ -34,12 +34,16 @@ class Progress(TQDMProgressBar):
         self._started = self._last = 0.0
         self._first_step = 0
 
-    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Starts the clock; hides the bar where lines are printed instead."""
-        self._started = self._last = time.monotonic()
-        self._first_step = trainer.global_step
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Hides the bar where lines are printed instead."""
+        super().setup(trainer, pl_module, stage)
         if not sys.stderr.isatty():
             self.disable()
+
+    def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Starts the clock."""
+        self._started = self._last = time.monotonic()
+        self._first_step = trainer.global_step
         super().on_train_start(trainer, pl_module)
 
     def on_train_batch_end(
@@ -47,20 +51,37 @@ class Progress(TQDMProgressBar):
     ) -> None:
         """Updates the bar, or prints a line with rate and time left."""
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
+        step, total = trainer.global_step, getattr(pl_module, "total_steps", 0)
+        loss = float(trainer.callback_metrics.get("train/loss", torch.tensor(float("nan"))))
+        head = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  step {step}/{total}  loss {loss:.3f}"
+        self._print_line(trainer, head, step - self._first_step, total - step)
+
+    def on_test_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Starts the clock."""
+        self._started = self._last = time.monotonic()
+        super().on_test_start(trainer, pl_module)
+
+    def on_test_batch_end(
+        self,
+        trainer: pl.Trainer,
+        pl_module: pl.LightningModule,
+        outputs: Any,
+        batch: Any,
+        batch_idx: int,
+        dataloader_idx: int = 0,
+    ) -> None:
+        """Updates the bar, or prints a line with rate and time left."""
+        super().on_test_batch_end(trainer, pl_module, outputs, batch, batch_idx, dataloader_idx)
+        done, total = batch_idx + 1, int(trainer.num_test_batches[dataloader_idx])
+        self._print_line(trainer, f"evaluated {done}/{total} batches", done, total - done)
+
+    def _print_line(self, trainer: pl.Trainer, head: str, done: int, left: int) -> None:
         now = time.monotonic()
-        if self.is_enabled or not trainer.is_global_zero or now - self._last < self.interval_s:
+        if self.is_enabled or not trainer.is_global_zero or (left > 0 and now - self._last < self.interval_s):
             return
         self._last = now
-        done = trainer.global_step - self._first_step
-        total = getattr(pl_module, "total_steps", 0)
-        rate = done / (now - self._started)
-        left = (total - trainer.global_step) / rate if rate and total else float("nan")
-        loss = float(trainer.callback_metrics.get("train/loss", torch.tensor(float("nan"))))
-        print(
-            f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  step {trainer.global_step}/{total}  "
-            f"loss {loss:.3f}  {rate:.2f} steps/s  {left / 60:.1f} min left",
-            flush=True,
-        )
+        rate = done / max(1e-9, now - self._started)
+        print(f"{head}  {rate:.2f} steps/s  {left / max(1e-9, rate) / 60:.1f} min left", flush=True)
 
 
 class PublishCheckpoint(Callback):

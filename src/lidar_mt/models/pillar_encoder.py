@@ -54,7 +54,8 @@ class PillarEncoder(nn.Module):
         """Encodes pillars from their points alone.
 
         In training mode the batch statistics are those of the padded form over V x M slots. The running statistics
-        are the plain average of the first batches, then the exponential one with the momentum. Runs in float32 under autocast as well: bfloat16 would round positions to 0.4 m.
+        are the plain average of the first batches, then the exponential one with the momentum. Runs in float32 under
+        autocast as well: bfloat16 would round positions to 0.4 m.
 
         Args:
             pillars: the flat form; no pad pillars.
@@ -103,7 +104,9 @@ class PillarEncoder(nn.Module):
             batches = _buffer(norm.num_batches_tracked).add_(seen.long())
             # A plain average until it outweighs the momentum: most slots are empty, so the variance is a few
             # thousandths, and at momentum 0.01 the initial 1 would dominate it for a thousand steps.
-            momentum = seen * batches.clamp(min=1).double().reciprocal().clamp(min=norm.momentum or 0.0).to(kernel.dtype)
+            momentum = seen * batches.clamp(min=1).double().reciprocal().clamp(min=norm.momentum or 0.0).to(
+                kernel.dtype
+            )
             _buffer(norm.running_mean).lerp_(mean.to(kernel.dtype), momentum)
             unbiased = variance * slots / (slots - 1).clamp(min=1)
             _buffer(norm.running_var).lerp_(unbiased.to(kernel.dtype), momentum)
