@@ -179,7 +179,8 @@ class BevPictures(Callback):
             truth_labels=batch.labels[index].cpu().numpy(),
             segmentation=segmentation,
             segmentation_truth=truth,
-            title=f"{batch.tokens[index][:8]}  step {trainer.global_step}",
+            title=batch.tokens[index]
+            + (f"  step {trainer.global_step}" if trainer.validating or trainer.training else ""),
             score_threshold=self.score_threshold,
         )
         save_figure(figure, Path(trainer.default_root_dir) / "pictures" / f"val_{self._drawn}.png")

@@ -70,9 +70,9 @@ def draw_bev(
 
     image = bev_raster.background(bev_raster.image_shape(grid, _SINGLE_PX))
     cloud = _numpy(points)
+    bev_raster.paint_points(image, cloud, grid)
     if surface is not None:
         bev_raster.paint_surfaces(image, surface, colors, bev_raster.SURFACE_OPACITY)
-    bev_raster.paint_points(image, cloud, grid)
     # True labels exist only in cells with points: what they show goes on top of the points.
     if surface is not None and surface_truth is not None:
         bev_raster.paint_surface_errors(image, surface, surface_truth, colors)
@@ -131,10 +131,10 @@ def draw_comparison(
     colors = palette.surface_colors(classes.segmentation)
     images = [bev_raster.background(shape) for _ in range(2)]
     surface, surface_truth = _labels(segmentation), _labels(segmentation_truth)
-    if surface is not None:
-        bev_raster.paint_surfaces(images[1], surface, colors, bev_raster.SURFACE_OPACITY)
     for image in images:
         bev_raster.paint_points(image, cloud, grid)
+    if surface is not None:
+        bev_raster.paint_surfaces(images[1], surface, colors, bev_raster.SURFACE_OPACITY)
     if surface_truth is not None:
         bev_raster.paint_surfaces(images[0], surface_truth, colors, bev_raster.VOTED_OPACITY)
 

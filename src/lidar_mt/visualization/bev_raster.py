@@ -16,7 +16,8 @@ from lidar_mt.visualization import palette
 
 Image = npt.NDArray[np.uint8]
 
-SURFACE_OPACITY = 0.28
+# Over the points, or the dense ones around the ego would hide it.
+SURFACE_OPACITY = 0.4
 #: For labels that exist only where points are: strong enough to show on top of them.
 VOTED_OPACITY = 0.8
 # Older sweeps smear what moves; dimmed, the keyframe stays crisp on top of them.
