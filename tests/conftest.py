@@ -16,7 +16,7 @@ def pytest_configure() -> None:
     torch.set_num_threads(1 if os.environ.get("PYTEST_XDIST_WORKER") else 2)
 
 
-@pytest.fixture()
+@pytest.fixture
 def programs(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Programs:
     """Runs programs by name: `programs("train", "stage=float")`."""
     return Programs(monkeypatch, capsys)

@@ -21,7 +21,19 @@ print("built")
 
 
 def test_training_and_inference_need_neither_devkit_nor_extras():
-    blocked = ["nuscenes", "pyquaternion", "cv2", "shapely", "sklearn", "spconv", "cumm", "onnx", "onnxruntime", "optuna", "rerun"]
+    blocked = [
+        "nuscenes",
+        "pyquaternion",
+        "cv2",
+        "shapely",
+        "sklearn",
+        "spconv",
+        "cumm",
+        "onnx",
+        "onnxruntime",
+        "optuna",
+        "rerun",
+    ]
     code = BLOCKED.format(blocked=blocked)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

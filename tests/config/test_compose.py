@@ -39,7 +39,9 @@ def test_network_and_tasks_are_built_from_the_configuration(overrides, names):
     cfg = compose("train", ["grid.voxel_size=[1.6,1.6,8.0]", *overrides])
     module = build_module(cfg, total_steps=10).eval()
     assert list(module.tasks) == names
-    points = torch.rand(500, 5) * torch.tensor([80.0, 80.0, 4.0, 255.0, 0.5]) - torch.tensor([40.0, 40.0, 3.0, 0.0, 0.0])
+    points = torch.rand(500, 5) * torch.tensor([80.0, 80.0, 4.0, 255.0, 0.5]) - torch.tensor(
+        [40.0, 40.0, 3.0, 0.0, 0.0]
+    )
     predictions = module.predict([points])
     assert list(predictions) == names
     optimizers = module.configure_optimizers()
@@ -50,7 +52,7 @@ def test_transforms_callbacks_and_trainer_are_built(tmp_path):
     cfg = compose("train")
     cfg.paths.run = str(tmp_path)
     transforms = instantiate(cfg.augmentation)
-    assert [name for name, step in transforms.items() if step is not None][0] == "detection_classes"
+    assert next(name for name, step in transforms.items() if step is not None) == "detection_classes"
     assert len(instantiate(cfg.callbacks)) == len(cfg.callbacks)
     assert instantiate(cfg.trainer, logger=False).gradient_clip_val == 35.0
 

@@ -37,7 +37,7 @@ def data_root(tmp_path_factory) -> Path:
     return root
 
 
-@pytest.fixture()
+@pytest.fixture
 def workspace(data_root, tmp_path, monkeypatch) -> Path:
     monkeypatch.setenv("LIDAR_MT_DATA", str(data_root))
     monkeypatch.setenv("LIDAR_MT_RUNS", str(tmp_path / "runs"))
@@ -106,7 +106,9 @@ def test_resume_goes_on_from_the_checkpoint(programs, workspace):
 
 
 def test_overfitting_two_batches_lowers_the_loss(programs, workspace):
-    done = programs("train", *COARSE, "debug=overfit", "trainer.max_epochs=30", "trainer.check_val_every_n_epoch=30", "run_name=fit")
+    done = programs(
+        "train", *COARSE, "debug=overfit", "trainer.max_epochs=30", "trainer.check_val_every_n_epoch=30", "run_name=fit"
+    )
     assert done.status == 0, done.err
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
@@ -159,6 +161,10 @@ def test_help_shows_useful_keys(programs, name):
 def test_every_program_on_the_command_line_is_installed():
     from importlib.metadata import entry_points
 
-    names = {entry.name: entry.value for entry in entry_points(group="console_scripts") if entry.value.startswith("lidar_mt.")}
+    names = {
+        entry.name: entry.value
+        for entry in entry_points(group="console_scripts")
+        if entry.value.startswith("lidar_mt.")
+    }
     assert names["lidar-mt-train"] == "lidar_mt.train:main"
     assert os.access(Path(os.sys.executable).parent / "lidar-mt-train", os.X_OK)
