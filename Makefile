@@ -15,6 +15,8 @@ SPLITS ?= train val
 RAW ?= data/nuscenes
 PACKED ?= data/packed
 DEMO ?= demo
+# spconv is only there to be compared with; `make EXTRAS=dev ...` does without it.
+EXTRAS ?= dev,spconv
 JOBS ?= 2
 
 help: ## list the targets
@@ -24,7 +26,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.10, 3.11 or 3.12 found; install one or run make PYTHON=/path/to/python"; exit 2; }
 	@echo "Setting up $(VENV) with $(PYTHON) (downloads about 300 MB the first time)"
 	$(PYTHON) -m venv $(VENV)
-	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@
 
 setup: $(STAMP) ## install everything into .venv

@@ -24,7 +24,7 @@ def test_every_option_composes_and_resolves(name, override):
     cfg = compose(name, [override])
     cfg.paths.run = "somewhere"
     for group in ("grid", "classes", "data", "model", "task", "metric", "trainer", "callbacks", "logger"):
-        assert OmegaConf.to_container(cfg[group], resolve=True, throw_on_missing=True)
+        assert OmegaConf.to_container(cfg[group], resolve=True, throw_on_missing=True) is not None
 
 
 @pytest.mark.parametrize(
