@@ -18,7 +18,7 @@ for split in train val; do
 done
 run lidar_mt.train stage=float experiment=demo
 run lidar_mt.evaluate stage=float experiment=demo out="$DEMO/results"
-frame=$(find "$raw/samples/LIDAR_TOP" -name '*.pcd.bin' | sort | tail -n 1)
+frame=$(find "$raw/samples/LIDAR_TOP" -name '*scene-0003*.pcd.bin' | sort | tail -n 1)  # the first validation scene
 run lidar_mt.infer points="$frame" run_name=demo out="$DEMO/results"
 echo
 echo "Pictures, metrics.json and the result file are in $DEMO/results; the training run in $DEMO/runs/demo"

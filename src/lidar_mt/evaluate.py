@@ -56,6 +56,8 @@ def _score_checkpoint(cfg: DictConfig, out: Path) -> tuple[DetectionScores | Non
         cfg.paths.run, cfg.data.val_split = str(out), split
         for key in NETWORK_KEYS:
             cfg[key] = network[key]
+    if network.num_sweeps != cfg.data.num_sweeps:
+        log.warning("trained with %d sweeps, evaluated with %d", network.num_sweeps, cfg.data.num_sweeps)
     quiet_lightning()
     metrics = build_metrics(cfg)
     module = load_module(checkpoint, cfg, metrics=metrics)

@@ -25,6 +25,7 @@ from omegaconf import DictConfig
 from lidar_mt.config import instantiate, program
 from lidar_mt.config.build import load_module, read_network_config
 from lidar_mt.data.point_file import read_point_file
+from lidar_mt.data.sweeps import TIME_LAG, merge_sweeps
 from lidar_mt.structures.boxes import YAW, W, X
 from lidar_mt.structures.classes import Classes
 from lidar_mt.structures.outputs import Detections
@@ -43,7 +44,9 @@ def main(cfg: DictConfig) -> None:
     classes: Classes = instantiate(network.classes)
 
     started = time.perf_counter()
-    predictions = module.predict([torch.from_numpy(points)])
+    # A single sweep is treated like a keyframe without sweeps in training; merged clouds stay as they are.
+    merged = merge_sweeps(points, [], network.num_sweeps) if not points[:, TIME_LAG].any() else points
+    predictions = module.predict([torch.from_numpy(merged)])
     seconds = time.perf_counter() - started
     detections = _keep(predictions["detection"][0], cfg.score_threshold) if "detection" in predictions else None
     segmentation = predictions["segmentation"][0].numpy() if "segmentation" in predictions else None

@@ -100,8 +100,9 @@ def drop_unlabelled_tasks(cfg: DictConfig, datamodule: LidarDataModule) -> None:
 
 
 def network_config(cfg: DictConfig) -> dict[str, Any]:
-    """The resolved groups that define the network, as plain containers."""
-    return {key: OmegaConf.to_container(cfg[key], resolve=True) for key in NETWORK_KEYS}
+    """The resolved groups that define the network, and the sweeps it is used to, as plain containers."""
+    groups: dict[str, Any] = {key: OmegaConf.to_container(cfg[key], resolve=True) for key in NETWORK_KEYS}
+    return {**groups, "num_sweeps": cfg.data.num_sweeps if "data" in cfg else cfg.num_sweeps}
 
 
 def write_network_config(cfg: DictConfig, folder: Path) -> None:
@@ -120,7 +121,7 @@ def read_network_config(checkpoint: Path) -> DictConfig:
     if not path.is_file():
         raise CheckpointError(f"no {path}; it describes the network of {checkpoint.name} and is written by training")
     config = OmegaConf.load(path)
-    missing = [key for key in NETWORK_KEYS if key not in config]
+    missing = [key for key in (*NETWORK_KEYS, "num_sweeps") if key not in config]
     if missing or not isinstance(config, DictConfig):
         raise CheckpointError(f"{path} lacks {missing}; train again or restore the file")
     return config

@@ -10,7 +10,8 @@ import numpy.typing as npt
 
 #: Returns from the ego vehicle's own roof: |x| and |y| both below this in the sweep's own frame [m].
 CLOSE_M = 1.0
-_TIME_LAG = 4
+#: Column of the time lag in merged points; raw points hold the ring there.
+TIME_LAG = 4
 
 
 class Sweep(NamedTuple):
@@ -65,7 +66,7 @@ def merge_sweeps(
         points come first, with time lag 0.
     """
     keyframe = keyframe_points.copy()
-    keyframe[:, _TIME_LAG] = 0.0
+    keyframe[:, TIME_LAG] = 0.0
     if not sweeps and num_sweeps:
         parts = [remove_close(keyframe)] * num_sweeps
     else:
@@ -93,5 +94,5 @@ def _into_keyframe(sweep: Sweep) -> npt.NDArray[np.float32]:
     # The transform spans metres, not the map: float32 is exact to 1e-5 m here.
     transform = sweep.keyframe_from_sweep.astype(np.float32)
     points[:, :3] = points[:, :3] @ transform[:3, :3].T + transform[:3, 3]
-    points[:, _TIME_LAG] = sweep.time_lag_s
+    points[:, TIME_LAG] = sweep.time_lag_s
     return points
