@@ -24,15 +24,15 @@ help: ## list the targets
 
 $(STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "error: no Python 3.10, 3.11 or 3.12 found; install one or run make PYTHON=/path/to/python"; exit 2; }
-	@echo "Setting up $(VENV) with $(PYTHON) (downloads about 300 MB the first time)"
+	@echo "Setting up $(VENV) with $(PYTHON) (downloads torch and what it needs the first time)"
 	$(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[$(EXTRAS)]'
 	@touch $@
 
 setup: $(STAMP) ## install everything into .venv
 
-demo: $(STAMP) ## simulate, pack, train, evaluate and infer; ends with a table and pictures (about 15 minutes on 2 cores)
-	@PYTHON=$(PY) DEMO=$(DEMO) scripts/demo.sh
+demo: $(STAMP) ## simulate, pack, train, evaluate and infer; ends with a table and pictures (about ten minutes on 2 cores)
+	@PYTHON="$(PY)" DEMO="$(DEMO)" scripts/demo.sh
 
 demo-data: $(STAMP) ## write a small simulated nuScenes to RAW=data/nuscenes
 	$(PY) -m lidar_mt.simulate out=$(RAW) version=$(VERSION)

@@ -8,7 +8,7 @@ Useful keys:
     experiment=demo            the same experiment as in training
     checkpoint=FILE            another checkpoint; config.yaml beside it says what the network is
     data.version=v1.0-mini     data set version under paths.packed
-    split=val                  train, val or a split of the version
+    split=val                  a packed split: train or val
     data.num_workers=2         loader processes
     out=DIR                    where metrics.json, results_nusc.json, the evaluator's files and pictures go
     results=FILE               score this file instead of a checkpoint; data_root holds the tables of `version`
@@ -51,9 +51,13 @@ def _score_file(cfg: DictConfig, out: Path) -> tuple[DetectionScores | None, dic
 def _score_checkpoint(cfg: DictConfig, out: Path) -> tuple[DetectionScores | None, dict[str, float] | None]:
     checkpoint = Path(cfg.checkpoint)
     network = read_network_config(checkpoint)
-    split = cfg.split
+    if cfg.data_root is not None:
+        raise ConfigError(
+            "data_root=DIR goes with results=FILE; a checkpoint is scored on packed data, see paths.packed"
+        )
+    split, version = cfg.split, cfg.version
     with open_dict(cfg):
-        cfg.paths.run, cfg.data.val_split = str(out), split
+        cfg.paths.run, cfg.data.val_split, cfg.data.version = str(out), split, version
         for key in NETWORK_KEYS:
             cfg[key] = network[key]
     if network.num_sweeps != cfg.data.num_sweeps:

@@ -1,6 +1,15 @@
 """Writes a simulated data set in the official nuScenes format.
 
-python -m lidar_mt.simulate out=DIR version=v1.0-mini scenes=10 keyframes=40 seed=0
+    python -m lidar_mt.simulate out=DIR version=v1.0-mini scenes=10 keyframes=40 seed=0
+
+Useful keys:
+    out=DIR              folder to write; an earlier simulated set there is replaced
+    version=v1.0-mini    or v1.0-trainval: its official splits give the scene names
+    scenes=10            taken from train and val in the official proportion
+    keyframes=40         per scene, two per second
+    sweeps=10            turns of the sensor that a keyframe can look back on
+    seed=0               same seed, same bytes
+    workers=2            processes
 """
 
 from __future__ import annotations

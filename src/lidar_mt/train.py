@@ -11,7 +11,7 @@ Useful keys:
     trainer.max_epochs=20          length
     optimizer.lr=2.0e-4            base learning rate; the schedule peaks at ten times this
     grid=small                     0.4 m cells: a quarter of the work
-    task=detection                 one task alone
+    model=detection task=detection one task alone
     resume=FILE.ckpt               go on from a checkpoint
     debug=fast_dev_run             one batch through everything
     paths.root=DIR paths.runs=DIR  where data lies and runs go
@@ -34,10 +34,13 @@ from lidar_mt.config.build import (
     build_datamodule,
     build_metrics,
     build_module,
+    check_values,
     drop_unlabelled_tasks,
+    match_monitor,
+    total_steps,
     write_network_config,
 )
-from lidar_mt.engine.checkpoint import read_checkpoint
+from lidar_mt.engine.checkpoint import load_network, read_checkpoint
 from lidar_mt.engine.console import quiet_lightning
 from lidar_mt.engine.memory import keep_freed_memory
 
@@ -53,8 +56,8 @@ def main(cfg: DictConfig) -> None:
     published = folder / "published" if run.mode == RunMode.MULTIRUN else Path(cfg.paths.published)
     with open_dict(cfg):
         cfg.paths.run, cfg.paths.published = str(folder), str(published)
-    if cfg.resume is not None:
-        read_checkpoint(cfg.resume)  # fails before any data is touched
+    check_values(cfg)
+    resumed = None if cfg.resume is None else read_checkpoint(cfg.resume)  # fails before any data is touched
     if not torch.cuda.is_available():
         keep_freed_memory()
     quiet_lightning()
@@ -62,6 +65,7 @@ def main(cfg: DictConfig) -> None:
 
     datamodule = build_datamodule(cfg)
     drop_unlabelled_tasks(cfg, datamodule)
+    match_monitor(cfg)
     metrics = build_metrics(cfg)
     OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
     trainer: pl.Trainer = instantiate(
@@ -70,21 +74,18 @@ def main(cfg: DictConfig) -> None:
         logger=instantiate(cfg.logger) if cfg.logger else False,
         default_root_dir=str(folder),
     )
-    steps = (
-        datamodule.steps_per_epoch(trainer.world_size) // cfg.trainer.accumulate_grad_batches * cfg.trainer.max_epochs
-    )
-    module = build_module(cfg, total_steps=max(1, steps), metrics=metrics)
+    steps = total_steps(trainer, datamodule.steps_per_epoch(trainer.world_size))
+    module = build_module(cfg, total_steps=steps, metrics=metrics)
+    if resumed is not None:
+        load_network(module.net, resumed, cfg.resume)  # the wrong network is named here, not by a list of every weight
     if trainer.is_global_zero:
-        write_network_config(cfg, published)
+        # Beside the checkpoints, so that those of an unfinished run can be used as well.
+        write_network_config(cfg, folder / "checkpoints")
         log.info("run folder %s, %d steps, precision %s", folder, steps, cfg.trainer.precision)
     trainer.fit(module, datamodule=datamodule, ckpt_path=cfg.resume, weights_only=True)
     if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-        log.info(
-            "checkpoints in %s; next: python -m lidar_mt.evaluate stage=%s run_name=%s",
-            published,
-            cfg.stage.name,
-            cfg.run_name,
-        )
+        overrides = [item for item in run.overrides.task if not item.lstrip("+").startswith(("resume=", "debug="))]
+        log.info("checkpoints in %s; next: python -m lidar_mt.evaluate %s", published, " ".join(overrides))
 
 
 if __name__ == "__main__":

@@ -31,6 +31,13 @@ HOSTILE = [
     "lidar_mt",
     "",
     "pytorch_lightning.Trainer.__init__.__globals__",
+    "lidar_mt.engine.checkpoint.torch.load",
+    "lidar_mt.engine.checkpoint.pickle.loads",
+    "lidar_mt.simulate.os.getcwd",
+    "lidar_mt.engine.checkpoint.read_checkpoint",
+    "torch.nn.modules.module.torch.hub.load",
+    "pytorch_lightning.callbacks.model_checkpoint.torch.load",
+    "lidar_mt.engine.checkpoint.Path",
 ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -105,6 +106,51 @@ def test_resume_goes_on_from_the_checkpoint(programs, workspace):
     assert read_checkpoint(first)["global_step"] == 16
 
 
+def test_segmentation_alone_is_trained_and_scored(programs, workspace):
+    base = [*COARSE, "model=segmentation", "task=segmentation"]
+    trained = programs("train", *base, "trainer.max_epochs=1")
+    assert trained.status == 0, trained.err
+    evaluated = programs("evaluate", *base, f"out={workspace / 'scores'}")
+    assert evaluated.status == 0, evaluated.err
+    metrics = json.loads((workspace / "scores/metrics.json").read_text())
+    assert set(metrics) == {"segmentation"}
+
+
+def test_a_published_checkpoint_outlives_other_runs(programs, workspace, data_root):
+    base = [*COARSE, "model=detection", "task=detection"]
+    assert programs("train", *base, "trainer.max_epochs=1").status == 0
+    published = workspace / "runs/multitask/published"
+    before = {path.name: path.read_bytes() for path in published.iterdir()}
+    coarser = [*base, "grid.voxel_size=[3.2,3.2,8.0]"]
+    assert programs("train", *coarser, "debug=fast_dev_run").status == 0
+    assert programs("train", *coarser, "debug=limit").status == 0
+    assert {path.name: path.read_bytes() for path in published.iterdir()} == before
+    # A description that belongs to another network is noticed.
+    frame = next((data_root / "nuscenes/samples/LIDAR_TOP").glob("*.pcd.bin"))
+    config = published / "config.yaml"
+    config.write_text(config.read_text().replace("1.6", "0.8"))
+    outcome = programs("infer", f"points={frame}", f"out={workspace / 'o'}")
+    assert outcome.status == 2
+    assert "another network" in outcome.err
+    # A checkpoint in the run's own folder can be used as it is.
+    last = sorted((workspace / "runs/multitask/float").glob("*/checkpoints/last.ckpt"))[0]
+    assert programs("infer", f"points={frame}", f"checkpoint={last}", f"out={workspace / 'o'}").status == 0
+
+
+def test_a_damaged_record_is_named_without_a_traceback_also_from_a_loader_process(programs, workspace, data_root):
+    shutil.copytree(data_root / "packed", workspace / "damaged/packed")
+    data = workspace / f"damaged/packed/{VERSION}/train_lmdb/data.mdb"
+    content = bytearray(data.read_bytes())
+    for at in range(200_000, len(content) - 100_000, 50_000):
+        content[at] ^= 1
+    data.write_bytes(content)
+    outcome = programs("train", *COARSE, f"paths.root={workspace / 'damaged'}", "data.num_workers=1", "run_name=hurt")
+    assert outcome.status == 2
+    message = outcome.err.split("error:", 1)[1]
+    assert "Traceback" not in message
+    assert "make pack-data" in message
+
+
 def test_overfitting_two_batches_lowers_the_loss(programs, workspace):
     done = programs(
         "train", *COARSE, "debug=overfit", "trainer.max_epochs=30", "trainer.check_val_every_n_epoch=30", "run_name=fit"
@@ -133,6 +179,18 @@ def test_overfitting_two_batches_lowers_the_loss(programs, workspace):
         ("train", ["data.version=v9.9-mini"], ["v9.9-mini", "make pack-data"]),
         ("train", ["trainer.max_epoch=3"], ["max_epoch", "max_epochs"]),
         ("train", ["stage=flaot"], ["float"]),
+        ("train", ["+epcohs=3"], ["epcohs", "--help"]),
+        ("train", ["trainer.max_epochs=abc"], ["trainer.max_epochs=abc", "whole number"]),
+        ("train", ["data.batch_size=0"], ["data.batch_size=0"]),
+        ("train", ["grid.head_stride=8"], ["head_stride"]),
+        ("train", ["task=detection"], ["model=", "task="]),
+        (
+            "train",
+            [f"data.version={VERSION}", "data.val_split=foo"],
+            ["foo_lmdb", "packed there: train, val", "SPLITS=foo"],
+        ),
+        ("evaluate", ["data_root=somewhere"], ["data_root", "results=FILE"]),
+        ("infer", ["points=a=b.npy"], ["quotes"]),
         ("train", [*COARSE, "resume=none.ckpt"], ["none.ckpt"]),
         ("pack_data", ["src=nowhere", "version=v1.0-mini", "out=x"], ["nowhere"]),
         ("pack_data", ["split=everything", f"version={VERSION}", "out=x"], ["everything", "train"]),

@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytorch_lightning as pl
+import yaml
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from lidar_mt.config.instantiate import instantiate
 from lidar_mt.data.datamodule import LidarDataModule
 from lidar_mt.engine.checkpoint import load_network, read_checkpoint
 from lidar_mt.engine.lit_module import LidarMultiTaskModule
-from lidar_mt.structures.errors import CheckpointError, DataError
+from lidar_mt.structures.errors import CheckpointError, ConfigError, DataError
+
+#: Input cells per cell of the neck's last map.
+HEAD_STRIDE = 4
+_BOUNDS: tuple[tuple[str, Any, int], ...] = (
+    ("trainer.max_epochs", int, 1),
+    ("trainer.accumulate_grad_batches", int, 1),
+    ("data.batch_size", int, 1),
+    ("data.num_workers", int, 0),
+    ("data.num_sweeps", int, 0),
+    ("optimizer.lr", (int, float), 0),
+)
 
 log = logging.getLogger("lidar_mt.config")
 
@@ -65,7 +79,16 @@ def load_module(
         CheckpointError: the checkpoint or its configuration is missing or damaged.
     """
     content = read_checkpoint(checkpoint)
-    module = build_module(cfg or read_network_config(checkpoint), metrics=metrics)
+    cfg = cfg or read_network_config(checkpoint)
+    trained = content.get("lidar_mt", {}).get("config")
+    if trained and any(
+        trained.get(key) != OmegaConf.to_container(cfg[key], resolve=True) for key in ("grid", "classes", "model")
+    ):
+        raise CheckpointError(
+            f"{checkpoint} was trained with another network than the config.yaml beside it describes; "
+            "take the config.yaml from the checkpoint's own run folder"
+        )
+    module = build_module(cfg, metrics=metrics)
     load_network(module.net, content, checkpoint)
     return module.eval()
 
@@ -83,6 +106,44 @@ def build_metrics(cfg: DictConfig) -> dict[str, Any]:
         if hasattr(metric, "check_data"):
             metric.check_data()
     return metrics
+
+
+def check_values(cfg: DictConfig) -> None:
+    """Refuses numbers and combinations that would fail later with a less telling message.
+
+    Raises:
+        ConfigError: names the key, the value and what was expected.
+    """
+    for key, kind, low in _BOUNDS:
+        value = OmegaConf.select(cfg, key)
+        if isinstance(value, bool) or not isinstance(value, kind) or value < low:
+            expected = "a whole number" if kind is int else "a number"
+            raise ConfigError(f"{key}={value}: expected {expected} >= {low}")
+    if cfg.grid.head_stride != HEAD_STRIDE:
+        raise ConfigError(f"grid.head_stride={cfg.grid.head_stride}: the neck's last map has stride {HEAD_STRIDE}")
+    heads, tasks = sorted(cfg.model.head), sorted(cfg.task)
+    if heads != tasks:
+        raise ConfigError(f"the model has heads {heads}, the tasks are {tasks}; choose model=... and task=... alike")
+
+
+def match_monitor(cfg: DictConfig) -> None:
+    """Lets the mean IoU choose the best checkpoint where no detection score is there to do it."""
+    if "detection" not in cfg.task and cfg.callbacks.best.monitor == "val/NDS":
+        cfg.callbacks.best.monitor = "val/mIoU"
+
+
+def total_steps(trainer: pl.Trainer, batches: int) -> int:
+    """Optimizer steps of the whole training, before Lightning has touched the data.
+
+    Args:
+        trainer: gives epochs, accumulation and limits.
+        batches: batches per rank and epoch.
+    """
+    limit = trainer.limit_train_batches
+    batches = min(batches, limit) if isinstance(limit, int) else int(batches * (1.0 if limit is None else limit))
+    # The last group of an epoch steps even when it is smaller than the accumulation.
+    steps = math.ceil(batches / trainer.accumulate_grad_batches) * (trainer.max_epochs or 1)
+    return max(1, steps if trainer.max_steps < 0 else min(steps, trainer.max_steps))
 
 
 def drop_unlabelled_tasks(cfg: DictConfig, datamodule: LidarDataModule) -> None:
@@ -120,7 +181,10 @@ def read_network_config(checkpoint: Path) -> DictConfig:
     path = checkpoint.parent / "config.yaml"
     if not path.is_file():
         raise CheckpointError(f"no {path}; it describes the network of {checkpoint.name} and is written by training")
-    config = OmegaConf.load(path)
+    try:
+        config = OmegaConf.load(path)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise CheckpointError(f"{path} is damaged; copy the run's config.yaml there or train again") from error
     missing = [key for key in (*NETWORK_KEYS, "num_sweeps") if key not in config]
     if missing or not isinstance(config, DictConfig):
         raise CheckpointError(f"{path} lacks {missing}; train again or restore the file")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import functools
 import os
@@ -19,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lidar_mt.config import resolvers, schema
-from lidar_mt.structures.errors import LidarMtError
+from lidar_mt.structures.errors import ConfigError, LidarMtError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 _CHECKOUT_CONF = _PACKAGE.parents[1] / "conf"
@@ -31,6 +32,9 @@ EXIT_ERROR = 2
 
 # Lines of Hydra's messages that mean nothing to the reader of one.
 _NOISE = ("set HYDRA", "full_key", "object_type", "reference_type")
+
+#: Programs that compose conf/recipe.yaml and so have experiments.
+_WITH_RECIPE = ("train", "evaluate")
 
 Main = Callable[[DictConfig], None]
 
@@ -52,9 +56,17 @@ def program(config_name: str) -> Callable[[Main], Callable[[], None]]:
         def guarded(cfg: DictConfig) -> None:
             # Inside Hydra's frame, which would print a line of its own about any other exception.
             try:
+                _check_keys(cfg, config_name)
                 main(cfg)
             except LidarMtError as error:
-                _stop(str(error))
+                _stop(_message(error))
+            except (HydraException, OmegaConfBaseException) as error:
+                _stop(_explain(error, config_name))
+            except OSError as error:
+                # A full disk, a folder without permission, a file where a folder should be.
+                if error.filename is None:
+                    raise
+                _stop(f"{error.filename}: {error.strerror}; choose another place or make room")
 
         run = hydra.main(config_path=CONF_DIR, config_name=config_name, version_base="1.3")(guarded)
 
@@ -63,7 +75,7 @@ def program(config_name: str) -> Callable[[Main], Callable[[], None]]:
             # Hydra swallows exceptions and prints its own text unless this is set; the errors are ours to word.
             os.environ["HYDRA_FULL_ERROR"] = "1"
             if {"--help", "-h"} & set(sys.argv[1:]):
-                print(_help(main))
+                print(_help(main, config_name))
                 return
             try:
                 run()
@@ -95,12 +107,30 @@ def _register() -> None:
         store.store(name=f"{name}_schema", node=node)
 
 
-def _help(main: Main) -> str:
-    """The program's own docstring, then the config groups and their options."""
+def _check_keys(cfg: DictConfig, config_name: str) -> None:
+    """Refuses top-level keys that `+key=value` added: Hydra takes them, and nothing would read them."""
+    known = [item.name for item in dataclasses.fields(schema.SCHEMAS[config_name])]
+    for name in set(cfg) - set(known):
+        nearest = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
+        hint = f" Did you mean '{nearest[0]}'?" if nearest else ""
+        raise ConfigError(f"unknown key '{name}'.{hint} Run `python -m lidar_mt.{config_name} --help` for the keys.")
+
+
+def _message(error: LidarMtError) -> str:
+    """The error's own words; a loader process hands them over at the end of its traceback."""
+    text = str(error)
+    return text.rsplit(f"{type(error).__name__}: ", 1)[-1].strip() if "Original Traceback" in text else text
+
+
+def _help(main: Main, config_name: str) -> str:
+    """The program's own docstring, then the config groups that it has and their options."""
+    known = {item.name for item in dataclasses.fields(schema.SCHEMAS[config_name])} | {"experiment", "debug"}
+    if config_name not in _WITH_RECIPE:
+        known -= {"experiment", "debug"}
     options: dict[str, list[str]] = {}
     for path in sorted(Path(CONF_DIR).rglob("*.yaml")):
         group = path.parent.relative_to(CONF_DIR).as_posix()
-        if group not in (".", "hydra"):
+        if group.split("/")[0] in known:
             options.setdefault(group, []).append(path.stem)
     groups = "\n".join(f"    {group:18} {', '.join(names)}" for group, names in options.items())
     usage = (sys.modules[main.__module__].__doc__ or "").strip()
@@ -122,6 +152,8 @@ def _explain(error: Exception, config_name: str) -> str:
     nearest = difflib.get_close_matches(unknown, sorted(_known_names(config_name)), n=1, cutoff=0.5) if unknown else []
     hint = f" Did you mean '{nearest[0]}'?" if nearest and nearest[0] != unknown else ""
     more = f"Run `python -m lidar_mt.{config_name} --help` for the useful keys, or add `--cfg job` to see all of them."
+    if "mismatched input" in reason or "LexerNoViableAlt" in reason or "no viable alternative" in reason:
+        hint = " A value with '=', ',', brackets or quotes needs quotes of its own, such as 'out=\"a=b\"'."
     return f"{reason}{hint}\n{more}"
 
 

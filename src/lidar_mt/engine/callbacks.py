@@ -100,17 +100,25 @@ class PublishCheckpoint(Callback):
         """Publishes what the run's `ModelCheckpoint` callbacks kept."""
         if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
         kept = {
             str(callback.filename): callback.best_model_path
             for callback in trainer.checkpoint_callbacks
             if isinstance(callback, ModelCheckpoint) and callback.best_model_path
         }
-        for name in ("best", "last"):
-            # A run without validation has no best checkpoint; the last one stands in for it.
-            source = kept.get(name) or kept.get("last")
-            if source:
-                copy_atomically(Path(source), self.folder / f"{self.stage}-{name}.ckpt")
+        # A run without validation has no best checkpoint; the last one stands in for it.
+        sources = {name: Path(kept.get(name) or kept.get("last", "")) for name in ("best", "last")}
+        if not all(source.is_file() for source in sources.values()):
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        copy_atomically(sources["last"].parent / "config.yaml", self.folder / "config.yaml")
+        for name, source in sources.items():
+            copy_atomically(source, self.folder / f"{self.stage}-{name}.ckpt")
+
+    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
+        """Says how to go on after an interruption; what an earlier run published stays as it is."""
+        last = Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt"
+        if trainer.is_global_zero and last.is_file():
+            print(f"stopped at step {trainer.global_step}; go on with resume={last}", flush=True)
 
 
 class BevPictures(Callback):

@@ -52,7 +52,7 @@ def resolve_eval_set(version: str, split: str) -> str:
     if is_predefined_split(eval_set) and not version.endswith(ending):
         raise ConfigError(
             f"split {split} belongs to versions named *{ending}, not to {version}; "
-            "set version=v1.0-trainval with eval_set=val, or a version ending in mini with eval_set=mini_val"
+            "a version ending in trainval has the splits train and val, one ending in mini has its own train and val"
         )
     return eval_set
 
@@ -71,7 +71,10 @@ def check_tables(data_root: str | Path, version: str) -> None:
     if not folder.is_dir():
         others = sorted(path.parent.name for path in Path(data_root).glob("*/sample_annotation.json"))
         there = f"there: {', '.join(others)}" if others else "no version there"
-        raise DataError(f"no nuScenes tables at {folder} ({there}); set data_root=DIR version=NAME")
+        raise DataError(
+            f"no nuScenes tables at {folder} ({there}); run `make pack-data`, "
+            "or name the folder of the tables with data_root=DIR version=NAME"
+        )
     missing = [f"{table}.json" for table in _TABLES if not (folder / f"{table}.json").is_file()]
     if missing:
         raise DataError(f"{folder} lacks {', '.join(missing)}; copy the version's 13 tables there")
@@ -125,7 +128,7 @@ def split_tokens(tables: NuScenes, eval_set: str) -> list[str]:
         there = ", ".join(scene["name"] for scene in tables.scene[:_NAMED])
         raise DataError(
             f"no scene of {tables.version} belongs to split {eval_set} "
-            f"(it has {len(tables.scene)} scenes: {there}, ...); choose another eval_set or version"
+            f"(it has {len(tables.scene)} scenes: {there}, ...); choose another split=NAME or version=NAME"
         )
     return tokens
 

@@ -88,7 +88,7 @@ def check_results(content: Mapping[str, Any], expected_tokens: Iterable[str], na
     faults["samples of the split are missing; give each an entry, [] where nothing was found"] = [
         token for token in expected if token not in results
     ]
-    faults["samples are not in the split; choose the split they were made for (eval_set=...)"] = [
+    faults["samples are not in the split; choose the split they were made for (split=NAME)"] = [
         token for token in results if token not in known
     ]
     for token, boxes in results.items():

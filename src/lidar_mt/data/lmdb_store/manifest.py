@@ -59,7 +59,13 @@ def read_manifest(folder: Path) -> Manifest:
         DataError: no store there, a damaged manifest, another schema or convention, or a data file of another size.
     """
     if not folder.is_dir():
-        raise DataError(f"no lmdb at {folder}; run `make pack-data`")
+        packed = sorted(path.name.removesuffix("_lmdb") for path in folder.parent.glob("*_lmdb"))
+        there = f"packed there: {', '.join(packed)}" if packed else "nothing is packed there"
+        split = folder.name.removesuffix("_lmdb")
+        raise DataError(
+            f"no lmdb at {folder} ({there}); run `make pack-data VERSION={folder.parent.name} SPLITS={split}`, "
+            "or name another split or version"
+        )
     path = folder / MANIFEST_NAME
     try:
         manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
