@@ -49,12 +49,12 @@ def _score_file(cfg: DictConfig, out: Path) -> tuple[DetectionScores | None, dic
 
 
 def _score_checkpoint(cfg: DictConfig, out: Path) -> tuple[DetectionScores | None, dict[str, float] | None]:
-    checkpoint = Path(cfg.checkpoint)
-    network = read_network_config(checkpoint)
     if cfg.data_root is not None:
         raise ConfigError(
             "data_root=DIR goes with results=FILE; a checkpoint is scored on packed data, see paths.packed"
         )
+    checkpoint = Path(cfg.checkpoint)
+    network = read_network_config(checkpoint)
     split, version = cfg.split, cfg.version
     with open_dict(cfg):
         cfg.paths.run, cfg.data.val_split, cfg.data.version = str(out), split, version

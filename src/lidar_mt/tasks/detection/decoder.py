@@ -129,8 +129,9 @@ class DetectionDecoder:
 
         The best of all classes are among each class's best, so one search over the whole group finds them.
         """
-        _, classes, height, width = maps.heatmap.shape
-        count = min(self.max_candidates, classes * height * width)
+        height, width = maps.heatmap.shape[2:]
+        # The same number in every group, also on a map with fewer cells than candidates.
+        count = min(self.max_candidates, height * width)
         logits, place = maps.heatmap.float().flatten(1).topk(count)
         cell = place % (height * width)
         values = {
