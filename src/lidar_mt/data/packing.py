@@ -21,6 +21,7 @@ from tqdm import tqdm
 from lidar_mt.data.layout import meta_path, store_path
 from lidar_mt.data.lmdb_store.codec import INDEX_KEY, keyframe_key, sweep_key
 from lidar_mt.data.lmdb_store.manifest import Manifest
+from lidar_mt.data.lmdb_store.points import PackedPoints
 from lidar_mt.data.lmdb_store.records import TOKEN_BYTES, Array, IndexRecord, SweepRecord
 from lidar_mt.data.lmdb_store.writer import StoreWriter
 from lidar_mt.data.nuscenes.keyframes import keyframe_lidar, keyframe_record, previous_sweeps, read_points
@@ -113,7 +114,7 @@ def scene_records(tables: Tables, scene: SceneRow) -> Iterator[tuple[bytes, msgs
             if row.token not in stored:
                 stored.add(row.token)
                 raw = points if row is lidar else read_points(tables.root, row)
-                yield sweep_key(row.token), SweepRecord(Array.pack(raw))
+                yield sweep_key(row.token), SweepRecord(PackedPoints.pack(raw))
         lidarseg = read_lidarseg(tables, lidar, len(points))
         yield keyframe_key(sample.token), keyframe_record(tables, sample, lidarseg)
 

@@ -15,6 +15,7 @@ import pytest
 
 from lidar_mt.data.lmdb_store.codec import INDEX_KEY, encode, sweep_key
 from lidar_mt.data.lmdb_store.manifest import read_manifest
+from lidar_mt.data.lmdb_store.points import PackedPoints
 from lidar_mt.data.lmdb_store.reader import StoreReader, close_store
 from lidar_mt.data.lmdb_store.records import Array, IndexRecord, SweepRecord
 from lidar_mt.data.lmdb_store.writer import StoreWriter
@@ -30,7 +31,7 @@ def points(i: int) -> np.ndarray:
 def write(path, overwrite=False, count=20, **options):
     with StoreWriter(path, overwrite, **options) as writer:
         for i in range(count):
-            writer.put(sweep_key(str(i)), SweepRecord(Array.pack(points(i))))
+            writer.put(sweep_key(str(i)), SweepRecord(PackedPoints.pack(points(i))))
         writer.put(INDEX_KEY, IndexRecord(sample_tokens=Array.pack(np.array([b"a", b"b"], dtype="S32"))))
         return writer.finish(source_version="v1.0-mini", split="val", counts=COUNTS, has_lidarseg=False)
 
@@ -102,7 +103,7 @@ def test_a_finished_store_is_not_overwritten_unless_asked(store):
 def test_an_exception_leaves_nothing_and_keeps_the_old_store(store):
     def fails():
         with StoreWriter(store, overwrite=True) as writer:
-            writer.put(b"k", SweepRecord(Array.pack(points(0))))
+            writer.put(b"k", SweepRecord(PackedPoints.pack(points(0))))
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -114,12 +115,13 @@ def test_an_exception_leaves_nothing_and_keeps_the_old_store(store):
 KILLED = """
 import sys, numpy as np
 from pathlib import Path
-from lidar_mt.data.lmdb_store.records import Array, SweepRecord
+from lidar_mt.data.lmdb_store.points import PackedPoints
+from lidar_mt.data.lmdb_store.records import SweepRecord
 from lidar_mt.data.lmdb_store.writer import StoreWriter
 writer = StoreWriter(Path(sys.argv[1]), commit_every=1)
 i = 0
 while True:
-    writer.put(b"sweep/%d" % i, SweepRecord(Array.pack(np.zeros((5000, 5), np.float32))))
+    writer.put(b"sweep/%d" % i, SweepRecord(PackedPoints.pack(np.zeros((5000, 5), np.float32))))
     i += 1
     print(i, flush=True)
 """
@@ -188,7 +190,7 @@ def test_an_index_that_does_not_fit_the_manifest_is_refused(store):
 def test_a_damaged_record_names_store_and_key(tmp_path):
     path = tmp_path / "s"
     write(path)
-    value = bytearray(encode(sweep_key("7"), SweepRecord(Array.pack(points(7)))))
+    value = bytearray(encode(sweep_key("7"), SweepRecord(PackedPoints.pack(points(7)))))
     value[-1] ^= 1
     with (
         lmdb.open(str(path), lock=False, map_size=1 << 26) as environment,
@@ -213,13 +215,14 @@ def test_paths_with_spaces_and_umlauts_work(tmp_path):
 FULL_DISK = """
 import sys, numpy as np
 from pathlib import Path
-from lidar_mt.data.lmdb_store.records import Array, SweepRecord
+from lidar_mt.data.lmdb_store.points import PackedPoints
+from lidar_mt.data.lmdb_store.records import SweepRecord
 from lidar_mt.data.lmdb_store.writer import StoreWriter
 from lidar_mt.structures.errors import DataError
 try:
     with StoreWriter(Path(sys.argv[1]) / "s", commit_every=4) as writer:
         for i in range(100):
-            writer.put(b"sweep/%d" % i, SweepRecord(Array.pack(np.zeros((5000, 5), np.float32))))
+            writer.put(b"sweep/%d" % i, SweepRecord(PackedPoints.pack(np.zeros((5000, 5), np.float32))))
 except DataError as error:
     print(error, [path.name for path in Path(sys.argv[1]).iterdir()])
 """
