@@ -76,6 +76,7 @@ class PackDataConfig:
     split: str = MISSING
     out: str = MISSING
     overwrite: bool = False
+    workers: int | None = None
     paths: Any = MISSING
 
 

@@ -33,6 +33,8 @@ Record = TypeVar("Record", bound=msgspec.Struct)
 
 #: The one key of the `IndexRecord`.
 INDEX_KEY = b"index"
+#: Start of the keys of all scene records.
+SCENE_PREFIX = b"scene/"
 
 
 def keyframe_key(sample_token: str) -> bytes:
@@ -42,7 +44,7 @@ def keyframe_key(sample_token: str) -> bytes:
 
 def scene_key(scene_token: str) -> bytes:
     """Key of a scene record."""
-    return b"scene/" + scene_token.encode()
+    return SCENE_PREFIX + scene_token.encode()
 
 
 def sweep_key(lidar_token: str) -> bytes:
@@ -72,6 +74,20 @@ def decode(key: bytes, value: bytes | memoryview, kind: type[Record]) -> Record:
     Raises:
         DataError: `value` is no record, is damaged, or has another schema version.
     """
+    body = verify(key, value)
+    try:
+        return msgspec.msgpack.decode(body, type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        name = key.decode(errors="replace")
+        raise DataError(f"record {name!r} is no {kind.__name__}: {error}; {AGAIN}") from error
+
+
+def verify(key: bytes, value: bytes | memoryview) -> memoryview:
+    """The msgpack bytes of a record, after header and checksum were found right.
+
+    Raises:
+        DataError: `value` is no record, is damaged, or has another schema version.
+    """
     name = key.decode(errors="replace")
     if len(value) < _HEADER.size or bytes(value[:4]) != _MAGIC:
         raise DataError(f"record {name!r} does not start like a packed record; {AGAIN}")
@@ -82,10 +98,7 @@ def decode(key: bytes, value: bytes | memoryview, kind: type[Record]) -> Record:
     body = memoryview(value)[_HEADER.size :]
     if checksum != _checksum(key, version, body):
         raise DataError(f"record {name!r} is damaged (its checksum is wrong); {AGAIN}")
-    try:
-        return msgspec.msgpack.decode(body, type=kind)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise DataError(f"record {name!r} is no {kind.__name__}: {error}; {AGAIN}") from error
+    return body
 
 
 def stored_checksum(value: bytes | memoryview) -> int:

@@ -26,6 +26,8 @@ Points = npt.NDArray[np.float32]
 _BEAMS = 32
 _COLUMNS = 5
 _FLOAT_BYTES = 4
+#: Of a raw point.
+POINT_BYTES = _COLUMNS * _FLOAT_BYTES
 # Forms of a column.
 _FLOATS, _BYTES, _BEAM_PATTERN = "f4", "u1-zstd", "index-mod-32"
 _ZSTD_LEVEL = 1

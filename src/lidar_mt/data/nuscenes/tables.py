@@ -18,6 +18,19 @@ from lidar_mt.data.lmdb_store.records import Pose
 from lidar_mt.data.nuscenes.splits import scene_names
 from lidar_mt.structures.errors import DataError
 
+#: Names of the tables that are read here.
+READ_TABLES = (
+    "calibrated_sensor",
+    "category",
+    "ego_pose",
+    "instance",
+    "lidarseg",
+    "sample",
+    "sample_annotation",
+    "sample_data",
+    "scene",
+    "sensor",
+)
 LIDAR_CHANNEL = "LIDAR_TOP"
 Vector = tuple[float, float, float]
 Quaternion = tuple[float, float, float, float]
@@ -202,12 +215,7 @@ def load_tables(root: Path, version: str) -> Tables:
     Raises:
         DataError: the folder or a table is missing, or a table does not hold what the nuScenes schema says.
     """
-    folder = root / version
-    if not folder.is_dir():
-        raise DataError(
-            f"no nuScenes tables at {folder}; expected the official layout (samples/, sweeps/, maps/, {version}/). "
-            "Pass src=<data root> version=<folder>, or make simulated data with `make demo-data`"
-        )
+    folder = check_version(root, version)
     extrinsics = list(read_rows(folder, "calibrated_sensor", ExtrinsicRow))
     is_lidar = lidar_sensors(folder, extrinsics)
     lidar = [row for row in read_rows(folder, "sample_data", SampleDataRow) if row.calibrated_sensor_token in is_lidar]
@@ -227,6 +235,17 @@ def load_tables(root: Path, version: str) -> Tables:
             lidarseg=list(read_rows(folder, "lidarseg", LidarsegRow)) if has_lidarseg(folder) else None,
         ),
     )
+
+
+def check_version(root: Path, version: str) -> Path:
+    """Folder of the tables of a version. Raises DataError when it is not there."""
+    folder = root / version
+    if not folder.is_dir():
+        raise DataError(
+            f"no nuScenes tables at {folder}; expected the official layout (samples/, sweeps/, maps/, {version}/). "
+            "Pass src=<data root> version=<folder>, or make simulated data with `make demo-data`"
+        )
+    return folder
 
 
 def build_tables(root: Path, version: str, rows: TableRows) -> Tables:
