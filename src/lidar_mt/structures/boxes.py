@@ -19,6 +19,7 @@ This is nuScenes' own convention (size order w, l, h; centre in the middle), so 
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -66,8 +67,9 @@ def transform_boxes(boxes: FloatArray, target_from_source: FloatArray) -> FloatA
     out = boxes.copy()
     out[:, :3] = boxes[:, :3] @ rotation.T + translation
     zero = np.zeros(len(boxes))
-    heading = np.stack([np.cos(boxes[:, YAW]), np.sin(boxes[:, YAW]), zero], axis=1) @ rotation.T
-    out[:, YAW] = np.arctan2(heading[:, 1], heading[:, 0])
+    # One by one: numpy's own sine of a strided array differs in the last bit with the place of the array in memory.
+    heading = np.array([(math.cos(yaw), math.sin(yaw), 0.0) for yaw in boxes[:, YAW].tolist()]).reshape(-1, 3)
+    out[:, YAW] = [math.atan2(y, x) for x, y, _ in (heading @ rotation.T).tolist()]
     out[:, VX:] = (np.stack([boxes[:, VX], boxes[:, VY], zero], axis=1) @ rotation.T)[:, :2]
     return out
 

@@ -165,7 +165,7 @@ def test_an_unfinished_store_is_refused(store):
         StoreReader(store)
 
 
-@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"\xff\xfe", b'{"schema_version": 1}', b'{"schema_version": "x"}'])
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"\xff\xfe", b'{"schema_version": 2}', b'{"schema_version": "x"}'])
 def test_a_damaged_manifest_is_named(store, text):
     (store / "manifest.json").write_bytes(text)
     with pytest.raises(DataError, match=r"manifest.json cannot be read"):
