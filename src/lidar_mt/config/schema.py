@@ -81,6 +81,17 @@ class PackDataConfig:
 
 
 @dataclass
+class VerifyDataConfig:
+    """Keys of `python -m lidar_mt.verify_data`."""
+
+    packed: str = MISSING
+    version: str = MISSING
+    split: str = MISSING
+    store: str | None = None
+    paths: Any = MISSING
+
+
+@dataclass
 class CalopsConfig:
     """Keys of `python -m lidar_mt.calops`."""
 
@@ -109,5 +120,6 @@ SCHEMAS: dict[str, type] = {
     "evaluate": EvaluateConfig,
     "infer": InferConfig,
     "pack_data": PackDataConfig,
+    "verify_data": VerifyDataConfig,
     "simulate": SimulateConfig,
 }

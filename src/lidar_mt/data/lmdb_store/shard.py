@@ -117,31 +117,30 @@ def read_shard(path: Path, scene_token: str) -> Iterator[tuple[bytes, memoryview
     with path.open("rb") as file:
         if os.fstat(file.fileno()).st_size < len(_MAGIC) + _SIZES.size:
             raise DamagedShardError(f"{path} is cut short")
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            yield from _records(path, data, scene_token)
+        # Not closed by hand: an error in flight may still hold a view of it.
+        data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    yield from _records(path, memoryview(data), scene_token)
 
 
-def _records(path: Path, data: mmap.mmap, scene_token: str) -> Iterator[tuple[bytes, memoryview]]:
-    if data[: len(_MAGIC)] != _MAGIC:
+def _records(path: Path, view: memoryview, scene_token: str) -> Iterator[tuple[bytes, memoryview]]:
+    if view[: len(_MAGIC)] != _MAGIC:
         raise DamagedShardError(f"{path} is no shard of this program")
     listed: dict[bytes, int] = {}
     at, key = len(_MAGIC), b""
-    with memoryview(data) as view:
-        while at < len(view):
-            key_bytes, value_bytes = _SIZES.unpack_from(view, at) if at + _SIZES.size <= len(view) else (0, len(view))
-            at += _SIZES.size + key_bytes + value_bytes
-            if at > len(view):
-                raise DamagedShardError(f"{path} is cut short")
-            key = bytes(view[at - value_bytes - key_bytes : at - value_bytes])
-            with view[at - value_bytes : at] as value:
-                try:
-                    verify(key, value)
-                except DataError as error:
-                    raise DamagedShardError(f"{path}: {error}") from error
-                if key == scene_key(scene_token):
-                    _check_list(path, decode(key, bytes(value), SceneRecord), listed)
-                listed[key] = stored_checksum(value)
-                yield key, value
+    while at < len(view):
+        key_bytes, value_bytes = _SIZES.unpack_from(view, at) if at + _SIZES.size <= len(view) else (0, len(view))
+        at += _SIZES.size + key_bytes + value_bytes
+        if at > len(view):
+            raise DamagedShardError(f"{path} is cut short")
+        key, value = bytes(view[at - value_bytes - key_bytes : at - value_bytes]), view[at - value_bytes : at]
+        try:
+            verify(key, value)
+        except DataError as error:
+            raise DamagedShardError(f"{path}: {error}") from error
+        if key == scene_key(scene_token):
+            _check_list(path, decode(key, bytes(value), SceneRecord), listed)
+        listed[key] = stored_checksum(value)
+        yield key, value
     if key != scene_key(scene_token):
         raise DamagedShardError(f"{path} does not end with its scene {scene_token}")
 

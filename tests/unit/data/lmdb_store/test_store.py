@@ -141,7 +141,7 @@ def test_a_killed_writer_leaves_no_store_and_the_next_one_succeeds(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["s"]
 
 
-@pytest.mark.parametrize("share", [0, 0.1, 0.5, 0.9, 0.999, 1.01])
+@pytest.mark.parametrize("share", [0, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, 0.999, 1.01])
 def test_a_data_file_of_the_wrong_size_is_refused_before_it_is_opened(store, share):
     data = store / "data.mdb"
     size = data.stat().st_size
@@ -204,6 +204,37 @@ def test_a_damaged_record_names_store_and_key(tmp_path):
     with pytest.raises(DataError, match=rf"{path}: record 'sweep/7' is damaged"):
         reader.sweep("7")
     np.testing.assert_array_equal(reader.sweep("8"), points(8))
+
+
+def test_two_writers_of_a_store_are_refused(tmp_path):
+    with (
+        StoreWriter(tmp_path / "s", resume="x"),
+        pytest.raises(DataError, match=r"another process is writing .*s\.partial"),
+    ):
+        StoreWriter(tmp_path / "s", resume="x")
+    StoreWriter(tmp_path / "s", resume="x").__exit__(None, None, None)
+
+
+def test_a_writer_goes_on_with_the_same_words_only(tmp_path):
+    with StoreWriter(tmp_path / "s", resume="a") as writer:
+        writer.put_together(lambda: iter([(b"k", b"v")]))
+    with StoreWriter(tmp_path / "s", resume="a") as writer:
+        assert writer.get(b"k") == b"v"
+    with StoreWriter(tmp_path / "s", resume="b") as writer:
+        assert writer.get(b"k") is None
+
+
+def test_records_put_together_are_there_as_a_whole_or_not_at_all(tmp_path):
+    def fails():
+        yield b"k", b"v"
+        raise DataError("no more")
+
+    with StoreWriter(tmp_path / "s", resume="a") as writer:
+        with pytest.raises(DataError, match="no more"):
+            writer.put_together(fails)
+        assert writer.get(b"k") is None
+        writer.put_together(lambda: ((b"%d" % i, bytes(1 << 20)) for i in range(400)))  # the map has to grow
+        assert writer.get(b"399") == bytes(1 << 20)
 
 
 def test_paths_with_spaces_and_umlauts_work(tmp_path):
