@@ -20,12 +20,13 @@ This is nuScenes' own convention (size order w, l, h; centre in the middle), so 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
+
+if TYPE_CHECKING:  # torch takes seconds to load, which processes that only prepare data need not spend
+    from torch import Tensor
 
 X, Y, Z, W, L, H, YAW, VX, VY = range(9)
 BOX_SIZE = 9
@@ -84,9 +85,12 @@ def bev_corners(boxes: Tensor) -> Tensor:
         (N, 4, 2) x, y [m]: front left, rear left, rear right, front right (counter-clockwise).
 
     Example:
+        >>> import torch
         >>> bev_corners(torch.tensor([[0.0, 0, 0, 2, 4, 1, 0, 0, 0]]))[0].tolist()
         [[2.0, 1.0], [-2.0, 1.0], [-2.0, -1.0], [2.0, -1.0]]
     """
+    import torch
+
     along = boxes.new_tensor([0.5, -0.5, -0.5, 0.5]) * boxes[:, L, None]
     across = boxes.new_tensor([0.5, 0.5, -0.5, -0.5]) * boxes[:, W, None]
     cos, sin = torch.cos(boxes[:, YAW, None]), torch.sin(boxes[:, YAW, None])

@@ -132,7 +132,7 @@ def _check_schema(folder: Path, schema: _Schema) -> None:
         raise DataError(
             f"{folder} has schema version {schema.schema_version}, this program reads {SCHEMA_VERSION}; pack it again: "
             f"`python -m lidar_mt.pack_data src=RAW version={schema.source_version} split={schema.split} "
-            f"out={folder.parent.parent} overwrite=true` (or `make pack-data`)"
+            f"out={folder.parent.parent} overwrite=true`"
         )
 
 

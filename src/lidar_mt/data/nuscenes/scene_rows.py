@@ -36,7 +36,8 @@ from lidar_mt.data.nuscenes.tables import (
 
 Row = TypeVar("Row", bound=msgspec.Struct)
 
-_CHUNK_BYTES = 1 << 16
+#: Rows of a scene that are compressed together; what is left over stays plain, for every scene.
+_CHUNK_BYTES = 1 << 14
 
 
 class _RowsByScene(Generic[Row]):

@@ -176,7 +176,7 @@ def test_a_damaged_manifest_is_named(store, text):
 def test_another_format_is_named(store, key, value):
     path = store / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
-    with pytest.raises(DataError, match=rf"{value}.*make pack-data"):
+    with pytest.raises(DataError, match=rf"{value}.*pack[-_]data"):
         StoreReader(store)
 
 
