@@ -95,8 +95,11 @@ class StoreReader:
                 if value is None:
                     raise DataError(f"no record {key.decode(errors='replace')!r}; {AGAIN}")
                 return use(value)
-        except (lmdb.Error, DataError) as error:
+        except DataError as error:
             raise DataError(f"{self.path}: {error}") from error
+        except lmdb.Error as error:
+            name = key.decode(errors="replace")
+            raise DataError(f"{self.path}: record {name!r} cannot be read: {error}; {AGAIN}") from error
 
 
 def close_store(path: str | Path) -> None:
