@@ -5,20 +5,25 @@
 Useful keys:
     src=DIR          raw data root: samples/, sweeps/, maps/, v1.0-*/ and, for segmentation, lidarseg/
     version=NAME     table folder; a name that ends in mini means the devkit's mini splits
-    split=train      train or val
+    split=train      train or val; test in a version that ends in test
     out=DIR          writes <out>/<version>/<split>_lmdb and <out>/<version>/meta
     overwrite=true   replace a finished store
+    workers=N        processes; all cores without it
+
+A run that was stopped goes on where it was when the same command is given again.
 """
 
 from __future__ import annotations
 
 import logging
+import os
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from lidar_mt.config import program
 from lidar_mt.data.layout import store_path
+from lidar_mt.data.lmdb_store.manifest import manifest_hash
 from lidar_mt.data.packing import pack_split
 
 log = logging.getLogger("lidar_mt.pack_data")
@@ -28,14 +33,17 @@ log = logging.getLogger("lidar_mt.pack_data")
 def main(cfg: DictConfig) -> None:
     """Packs and reports what came of it."""
     out = Path(cfg.out)
-    manifest = pack_split(Path(cfg.src), cfg.version, cfg.split, out, overwrite=cfg.overwrite)
+    path = store_path(out, cfg.version, cfg.split)
+    manifest = pack_split(Path(cfg.src), cfg.version, cfg.split, out, cfg.overwrite, cfg.workers or os.cpu_count() or 1)
     log.info(
-        "packed %d keyframes and %d sweeps of %d scenes into %s (%.1f MB)",
+        "packed %d keyframes and %d sweeps of %d scenes into %s (%.1f MB, %.3f of the raw files; manifest %s)",
         manifest.keyframes,
         manifest.sweeps,
         manifest.scenes,
-        store_path(out, cfg.version, cfg.split),
+        path,
         manifest.data_bytes / 1e6,
+        manifest.data_bytes / max(1, manifest.raw_bytes),
+        manifest_hash(path)[:16],
     )
 
 

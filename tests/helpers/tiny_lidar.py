@@ -3,21 +3,29 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from pyquaternion import Quaternion
 
-from tests.helpers.tiny_nuscenes import write_tiny_nuscenes
+from tests.helpers.tiny_nuscenes import SCENES, write_tiny_nuscenes
 
 VERSION = "v1.0-tiny-mini"
 KEYFRAME_GAP_US = 500_000
 
 
-def write_raw_nuscenes(root: Path, keyframes: int = 4, between: int = 4, lidarseg: bool = True, seed: int = 0) -> Path:
+def write_raw_nuscenes(
+    root: Path,
+    keyframes: int = 4,
+    between: int = 4,
+    lidarseg: bool = True,
+    seed: int = 0,
+    scenes: Sequence[str] = SCENES,
+) -> Path:
     """A raw data root with `between` sweeps before every keyframe but the first of a scene."""
-    write_tiny_nuscenes(root, VERSION, keyframes, seed)
+    write_tiny_nuscenes(root, VERSION, keyframes, seed, scenes)
     rng = np.random.default_rng(seed)
     rows, poses = read_table(root, "sample_data"), read_table(root, "ego_pose")
     chains: dict[str, list[dict[str, Any]]] = {}

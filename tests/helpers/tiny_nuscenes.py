@@ -7,7 +7,7 @@ box without points, one beyond every class range, one of no detection class and 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -35,10 +35,12 @@ KINDS = {
 }
 
 
-def write_tiny_nuscenes(root: Path, version: str = "v1.0-tiny-mini", keyframes: int = 4, seed: int = 0) -> Path:
+def write_tiny_nuscenes(
+    root: Path, version: str = "v1.0-tiny-mini", keyframes: int = 4, seed: int = 0, scenes: Sequence[str] = SCENES
+) -> Path:
     """Writes the tables and map mask below `root` and returns `root`."""
     writer = _Writer(np.random.default_rng(seed))
-    for number, name in enumerate(SCENES):
+    for number, name in enumerate(scenes):
         writer.scene(number, name, keyframes)
     folder = root / version
     folder.mkdir(parents=True)

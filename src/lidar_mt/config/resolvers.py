@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import torch
 from omegaconf import OmegaConf
 
 
@@ -12,6 +11,8 @@ def precision() -> str:
     On a CPU with AVX512-BF16 or AMX the training step takes half the time; emulated bfloat16 would be slower than
     float32.
     """
+    import torch  # here, so that programs that only prepare data start without it
+
     if torch.cuda.is_available():
         return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
     checks = ("_is_avx512_bf16_supported", "_is_amx_tile_supported")

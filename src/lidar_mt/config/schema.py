@@ -76,6 +76,18 @@ class PackDataConfig:
     split: str = MISSING
     out: str = MISSING
     overwrite: bool = False
+    workers: int | None = None
+    paths: Any = MISSING
+
+
+@dataclass
+class VerifyDataConfig:
+    """Keys of `python -m lidar_mt.verify_data`."""
+
+    packed: str = MISSING
+    version: str = MISSING
+    split: str = MISSING
+    store: str | None = None
     paths: Any = MISSING
 
 
@@ -108,5 +120,6 @@ SCHEMAS: dict[str, type] = {
     "evaluate": EvaluateConfig,
     "infer": InferConfig,
     "pack_data": PackDataConfig,
+    "verify_data": VerifyDataConfig,
     "simulate": SimulateConfig,
 }

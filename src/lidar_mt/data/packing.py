@@ -7,26 +7,37 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import shutil
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
-from tqdm import tqdm
 
+from lidar_mt import __version__
+from lidar_mt.data.executor import run_in_order
 from lidar_mt.data.layout import meta_path, store_path
-from lidar_mt.data.lmdb_store.codec import INDEX_KEY, keyframe_key, sweep_key
-from lidar_mt.data.lmdb_store.manifest import Manifest
-from lidar_mt.data.lmdb_store.records import TOKEN_BYTES, Array, IndexRecord, SweepRecord
-from lidar_mt.data.lmdb_store.writer import StoreWriter
+from lidar_mt.data.lmdb_store.codec import INDEX_KEY, SCHEMA_VERSION, decode, keyframe_key, scene_key, sweep_key
+from lidar_mt.data.lmdb_store.disk import free_bytes, write_error
+from lidar_mt.data.lmdb_store.manifest import CONVENTION, Manifest, hash_files
+from lidar_mt.data.lmdb_store.points import PackedPoints
+from lidar_mt.data.lmdb_store.records import TOKEN_BYTES, Array, IndexRecord, SceneRecord, SweepRecord
+from lidar_mt.data.lmdb_store.shard import DamagedShardError, read_shard, write_shard
+from lidar_mt.data.lmdb_store.writer import StoreWriter, refuse_finished
 from lidar_mt.data.nuscenes.keyframes import keyframe_lidar, keyframe_record, previous_sweeps, read_points
 from lidar_mt.data.nuscenes.labels import check_lidarseg_categories, read_lidarseg
-from lidar_mt.data.nuscenes.tables import SceneRow, Tables, load_tables, split_scenes
+from lidar_mt.data.nuscenes.scene_rows import SplitRows, read_split, scene_tables
+from lidar_mt.data.nuscenes.tables import READ_TABLES, SceneRow, Tables
+from lidar_mt.data.progress import Progress
 from lidar_mt.structures.errors import DataError
+
+#: Lies in the data root of a simulated set.
+SIMULATED_MARKER = "simulation.json"
 
 log = logging.getLogger(__name__)
 
@@ -49,51 +60,188 @@ META_TABLES = (
 )
 
 
-def pack_split(src: Path, version: str, split: str, out: Path, overwrite: bool = False) -> Manifest:
-    """Packs one split.
+#: Keyframes of the official versions, by split.
+OFFICIAL_KEYFRAMES = {
+    ("v1.0-trainval", "train"): 28_130,
+    ("v1.0-trainval", "val"): 6_019,
+    ("v1.0-test", "test"): 6_008,
+    ("v1.0-mini", "train"): 323,
+    ("v1.0-mini", "val"): 81,
+}
+#: At most this share of the raw bytes is what packed nuScenes takes.
+_PACKED_SHARE = 0.66
+_SHARDS = "scenes"
+
+
+@dataclass(frozen=True)
+class SceneJob:
+    """What a worker process needs to pack one scene.
+
+    Attributes:
+        root: raw data root.
+        version: name of the table folder.
+        scene: the scene.
+        rows: its table rows, from `SplitRows.scene_rows`.
+        shard: file to write.
+    """
+
+    root: Path
+    version: str
+    scene: SceneRow
+    rows: bytes
+    shard: Path
+
+
+def pack_split(src: Path, version: str, split: str, out: Path, overwrite: bool = False, workers: int = 1) -> Manifest:
+    """Packs one split, scene by scene.
+
+    A run that was stopped is taken up where it was: finished scenes are kept as long as the tables are the same. The
+    store is the same for any number of workers and stops.
 
     Args:
         src: raw data root in the official layout.
         version: name of the table folder; in a version that ends in 'mini' the devkit's mini splits are meant.
-        split: 'train' or 'val'.
+        split: 'train' or 'val', in a version that ends in 'test' 'test'.
         out: packed root.
         overwrite: replace a finished store.
+        workers: processes.
 
     Returns:
         The manifest of the store.
 
     Raises:
-        DataError: the raw data is missing or damaged, the split unknown or empty, the store there already, or the disk
-            full. Nothing is left at the store's place then.
+        DataError: the raw data is missing or damaged, the split unknown, empty or incomplete, the store there already,
+            the disk full or too small. Nothing is left at the store's place then.
     """
-    tables = load_tables(src, version)
-    scenes = split_scenes(tables, split)
-    check_lidarseg_categories(tables)
-    if tables.lidarseg is None:
+    path = store_path(out, version, split)
+    refuse_finished(path, overwrite)
+    rows = read_split(src, version, split)
+    check_counts(rows, split)
+    check_lidarseg_categories(scene_tables(src, version, rows.scene_rows(0)))
+    if not rows.has_lidarseg:
         log.warning(
             "%s has no lidarseg.json: packing without point labels, segmentation cannot be trained", src / version
         )
-    sample_tokens: list[str] = []
-    sweeps = 0
     # First, because a missing map should not come to light after hours of packing.
     copy_meta(src, version, meta_path(out, version))
-    with StoreWriter(store_path(out, version, split), overwrite) as writer:
-        total = sum(len(tables.samples_of.get(scene.token, ())) for scene in scenes)
-        # disable=None: no bar where there is no terminal.
-        with tqdm(total=total, desc=f"packing {version} {split}", unit="keyframe", disable=None) as bar:
-            for key, record in (pair for scene in scenes for pair in scene_records(tables, scene)):
-                writer.put(key, record)
-                if isinstance(record, SweepRecord):
-                    sweeps += 1
-                else:
-                    sample_tokens.append(key.decode().removeprefix("keyframe/"))
-                    bar.update()
-        writer.put(INDEX_KEY, IndexRecord(sample_tokens=Array.pack(_token_array(sample_tokens))))
-        return writer.finish(
-            source_version=version,
-            split=split,
-            counts={"scenes": len(scenes), "keyframes": len(sample_tokens), "sweeps": sweeps},
-            has_lidarseg=tables.lidarseg is not None,
+    workers = max(1, min(workers, len(rows.scenes)))
+    tables_hash = hash_files(path for path in (src / version / f"{name}.json" for name in READ_TABLES) if path.exists())
+    plan = json.dumps([SCHEMA_VERSION, CONVENTION, __version__, version, split, tables_hash])
+    with StoreWriter(path, overwrite, resume=plan) as writer:
+        check_space(rows, writer.partial, workers)
+        _pack_scenes(rows, writer, workers, f"packing {version} {split}")
+        return _finish(rows, writer, split, tables_hash)
+
+
+def _pack_scenes(rows: SplitRows, writer: StoreWriter, workers: int, what: str) -> None:
+    shards = writer.partial / _SHARDS
+    shards.mkdir(exist_ok=True)
+    for stale in shards.glob("*.tmp"):
+        stale.unlink()
+    todo = [i for i, scene in enumerate(rows.scenes) if writer.get(scene_key(scene.token)) is None]
+    done = sum(rows.keyframes) - sum(rows.keyframes[i] for i in todo)
+    if done:
+        log.info("going on: %d of %d scenes are packed already", len(rows.scenes) - len(todo), len(rows.scenes))
+    jobs = (
+        SceneJob(rows.root, rows.version, rows.scenes[i], rows.scene_rows(i), shards / f"{rows.scenes[i].name}.shard")
+        for i in todo
+    )
+    with Progress(what, "keyframe", sum(rows.keyframes), done) as progress:
+        for i, job in zip(todo, run_in_order(pack_scene, jobs, workers), strict=True):
+            _merge(writer, job)
+            progress.update(rows.keyframes[i])
+
+
+def pack_scene(job: SceneJob) -> SceneJob:
+    """Packs a scene into its shard; a shard of an earlier run is kept.
+
+    Returns:
+        The job, for the process that merges.
+
+    Raises:
+        DataError: a row or file of the scene is missing or damaged, or the disk is full.
+    """
+    if job.shard.exists():
+        return job
+    tables = scene_tables(job.root, job.version, job.rows)
+    _token_array([sample.token for sample in tables.samples_of.get(job.scene.token, ())])
+    try:
+        write_shard(job.shard, job.scene.token, job.scene.name, scene_records(tables, job.scene))
+    except OSError as error:
+        raise write_error(job.shard, error) from error
+    return job
+
+
+def _merge(writer: StoreWriter, job: SceneJob) -> None:
+    """Moves a shard into the store, in one transaction: a scene is there as a whole or not at all."""
+    try:
+        writer.put_together(lambda: read_shard(job.shard, job.scene.token))
+    except DamagedShardError:
+        # Left by a power cut, which may lose what was written last.
+        log.warning("%s is damaged: packing that scene again", job.shard)
+        job.shard.unlink()
+        pack_scene(job)
+        writer.put_together(lambda: read_shard(job.shard, job.scene.token))
+    job.shard.unlink()
+
+
+def _finish(rows: SplitRows, writer: StoreWriter, split: str, tables_hash: str) -> Manifest:
+    sample_tokens: list[str] = []
+    sweeps = raw_bytes = 0
+    for scene in rows.scenes:
+        key = scene_key(scene.token)
+        record = decode(key, writer.get(key) or b"", SceneRecord)
+        sample_tokens += record.sample_tokens
+        sweeps += record.sweeps
+        raw_bytes += record.raw_bytes
+    writer.put(INDEX_KEY, IndexRecord(sample_tokens=Array.pack(_token_array(sample_tokens))))
+    return writer.finish(
+        source_version=rows.version,
+        split=split,
+        counts={
+            "scenes": len(rows.scenes),
+            "keyframes": len(sample_tokens),
+            "sweeps": sweeps,
+            "raw_bytes": raw_bytes,
+        },
+        has_lidarseg=rows.has_lidarseg,
+        tables_hash=tables_hash,
+    )
+
+
+def check_counts(rows: SplitRows, split: str) -> None:
+    """Compares an official version with the published number of keyframes; simulated sets are left alone.
+
+    Raises:
+        DataError: the tables hold another number.
+    """
+    official = OFFICIAL_KEYFRAMES.get((rows.version, split))
+    found = sum(rows.keyframes)
+    if official is None or found == official or (rows.root / SIMULATED_MARKER).is_file():
+        return
+    raise DataError(
+        f"{rows.root / rows.version} has {found} keyframes in split {split}, the official one has {official}; download "
+        "the metadata again, or give a table folder that was cut on purpose another name, such as v1.0-cut-mini"
+    )
+
+
+def check_space(rows: SplitRows, partial: Path, workers: int) -> None:
+    """Compares the free space with what the split will take, from the size of one raw file per scene.
+
+    Raises:
+        DataError: there is too little.
+    """
+    sizes = [path.stat().st_size for path in (rows.root / name for name in rows.example_files) if path.is_file()]
+    if not sizes:
+        return
+    share = _PACKED_SHARE * (1 + min(1.0, (3 * workers + 1) / len(rows.scenes)))
+    needed = int(share * rows.lidar_files * sum(sizes) / len(sizes))
+    there = sum(path.stat().st_size for path in partial.rglob("*") if path.is_file())
+    free = free_bytes(partial)
+    if free + there < needed:
+        raise DataError(
+            f"not enough space: packing {rows.lidar_files} sweeps takes about {needed / 1e9:.1f} GB, "
+            f"{free / 1e9:.1f} GB are free for {partial}; make room or pass another out="
         )
 
 
@@ -113,7 +261,7 @@ def scene_records(tables: Tables, scene: SceneRow) -> Iterator[tuple[bytes, msgs
             if row.token not in stored:
                 stored.add(row.token)
                 raw = points if row is lidar else read_points(tables.root, row)
-                yield sweep_key(row.token), SweepRecord(Array.pack(raw))
+                yield sweep_key(row.token), SweepRecord(PackedPoints.pack(raw))
         lidarseg = read_lidarseg(tables, lidar, len(points))
         yield keyframe_key(sample.token), keyframe_record(tables, sample, lidarseg)
 

@@ -65,13 +65,19 @@ def merge_sweeps(
         (Q, 5) float32: x y z [m] in the keyframe's LiDAR frame, intensity [0, 255], time lag [s]. The keyframe's P
         points come first, with time lag 0.
     """
-    keyframe = keyframe_points.copy()
-    keyframe[:, TIME_LAG] = 0.0
     if not sweeps and num_sweeps:
-        parts = [remove_close(keyframe)] * num_sweeps
-    else:
-        parts = [_into_keyframe(sweep) for sweep in sweeps]
-    return np.concatenate([keyframe, *parts])
+        sweeps = [Sweep(keyframe_points, np.eye(4), 0.0)] * num_sweeps
+    kept = [np.flatnonzero(~_is_close(sweep.points, CLOSE_M)) for sweep in sweeps]
+    merged = np.empty((len(keyframe_points) + sum(map(len, kept)), 5), dtype=np.float32)
+    start = len(keyframe_points)
+    # Column by column: stored sweeps come that way, and no sweep is written twice.
+    for i in range(TIME_LAG):
+        merged[:start, i] = keyframe_points[:, i]
+    merged[:start, TIME_LAG] = 0.0
+    for sweep, rows in zip(sweeps, kept, strict=True):
+        _write_into_keyframe(sweep, rows, merged[start : start + len(rows)])
+        start += len(rows)
+    return merged
 
 
 def remove_close(points: npt.NDArray[np.float32], radius_m: float = CLOSE_M) -> npt.NDArray[np.float32]:
@@ -84,15 +90,24 @@ def remove_close(points: npt.NDArray[np.float32], radius_m: float = CLOSE_M) -> 
     Returns:
         A copy without the points whose |x| and |y| are both below the radius.
     """
-    close = (np.abs(points[:, 0]) < radius_m) & (np.abs(points[:, 1]) < radius_m)
-    kept: npt.NDArray[np.float32] = points[~close]
+    kept: npt.NDArray[np.float32] = points[~_is_close(points, radius_m)]
     return kept
 
 
-def _into_keyframe(sweep: Sweep) -> npt.NDArray[np.float32]:
-    points = remove_close(sweep.points)
+def _is_close(points: npt.NDArray[np.float32], radius_m: float) -> npt.NDArray[np.bool_]:
+    close: npt.NDArray[np.bool_] = (np.abs(points[:, 0]) < radius_m) & (np.abs(points[:, 1]) < radius_m)
+    return close
+
+
+def _write_into_keyframe(sweep: Sweep, rows: npt.NDArray[np.intp], out: npt.NDArray[np.float32]) -> None:
+    """Writes points of a sweep into `out`, (len(rows), 5), in the keyframe's frame."""
     # The transform spans metres, not the map: float32 is exact to 1e-5 m here.
     transform = sweep.keyframe_from_sweep.astype(np.float32)
-    points[:, :3] = points[:, :3] @ transform[:3, :3].T + transform[:3, 3]
-    points[:, TIME_LAG] = sweep.time_lag_s
-    return points
+    xyz = np.empty((3, len(rows)), dtype=np.float32)
+    for i in range(3):
+        np.take(sweep.points[:, i], rows, out=xyz[i], mode="clip")
+    xyz = transform[:3, :3] @ xyz
+    for i in range(3):
+        np.add(xyz[i], transform[i, 3], out=out[:, i])
+    out[:, 3] = np.take(sweep.points[:, 3], rows, mode="clip")
+    out[:, TIME_LAG] = sweep.time_lag_s

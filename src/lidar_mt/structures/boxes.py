@@ -19,12 +19,14 @@ This is nuScenes' own convention (size order w, l, h; centre in the middle), so 
 
 from __future__ import annotations
 
-from typing import Any
+import math
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
-from torch import Tensor
+
+if TYPE_CHECKING:  # torch takes seconds to load, which processes that only prepare data need not spend
+    from torch import Tensor
 
 X, Y, Z, W, L, H, YAW, VX, VY = range(9)
 BOX_SIZE = 9
@@ -66,8 +68,9 @@ def transform_boxes(boxes: FloatArray, target_from_source: FloatArray) -> FloatA
     out = boxes.copy()
     out[:, :3] = boxes[:, :3] @ rotation.T + translation
     zero = np.zeros(len(boxes))
-    heading = np.stack([np.cos(boxes[:, YAW]), np.sin(boxes[:, YAW]), zero], axis=1) @ rotation.T
-    out[:, YAW] = np.arctan2(heading[:, 1], heading[:, 0])
+    # One by one: numpy's own sine of a strided array differs in the last bit with the place of the array in memory.
+    heading = np.array([(math.cos(yaw), math.sin(yaw), 0.0) for yaw in boxes[:, YAW].tolist()]).reshape(-1, 3)
+    out[:, YAW] = [math.atan2(y, x) for x, y, _ in (heading @ rotation.T).tolist()]
     out[:, VX:] = (np.stack([boxes[:, VX], boxes[:, VY], zero], axis=1) @ rotation.T)[:, :2]
     return out
 
@@ -82,9 +85,12 @@ def bev_corners(boxes: Tensor) -> Tensor:
         (N, 4, 2) x, y [m]: front left, rear left, rear right, front right (counter-clockwise).
 
     Example:
+        >>> import torch
         >>> bev_corners(torch.tensor([[0.0, 0, 0, 2, 4, 1, 0, 0, 0]]))[0].tolist()
         [[2.0, 1.0], [-2.0, 1.0], [-2.0, -1.0], [2.0, -1.0]]
     """
+    import torch
+
     along = boxes.new_tensor([0.5, -0.5, -0.5, 0.5]) * boxes[:, L, None]
     across = boxes.new_tensor([0.5, 0.5, -0.5, -0.5]) * boxes[:, W, None]
     cos, sin = torch.cos(boxes[:, YAW, None]), torch.sin(boxes[:, YAW, None])

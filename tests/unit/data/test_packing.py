@@ -123,7 +123,7 @@ def test_damaged_raw_data_is_named_and_leaves_no_store(damaged, tmp_path, damage
     message = damage(damaged)
     with pytest.raises(DataError, match=message):
         pack_split(damaged, VERSION, "train", tmp_path / "out")
-    assert not list((tmp_path / "out").rglob("*lmdb*"))
+    assert not store_path(tmp_path / "out", VERSION, "train").exists()
 
 
 def test_a_token_too_long_for_the_index_is_refused(damaged, tmp_path):

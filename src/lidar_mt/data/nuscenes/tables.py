@@ -7,10 +7,10 @@ tables hold the LiDAR rows alone and name whatever is missing.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypeVar
+from typing import BinaryIO, Protocol, TypeVar
 
 import msgspec
 
@@ -18,6 +18,19 @@ from lidar_mt.data.lmdb_store.records import Pose
 from lidar_mt.data.nuscenes.splits import scene_names
 from lidar_mt.structures.errors import DataError
 
+#: Names of the tables that are read here.
+READ_TABLES = (
+    "calibrated_sensor",
+    "category",
+    "ego_pose",
+    "instance",
+    "lidarseg",
+    "sample",
+    "sample_annotation",
+    "sample_data",
+    "scene",
+    "sensor",
+)
 LIDAR_CHANNEL = "LIDAR_TOP"
 Vector = tuple[float, float, float]
 Quaternion = tuple[float, float, float, float]
@@ -137,6 +150,20 @@ class Table(dict[str, Row]):
         )
 
 
+class TableRows(msgspec.Struct, frozen=True, kw_only=True):
+    """The rows behind `Tables`, which see; they travel to worker processes as msgpack."""
+
+    scenes: list[SceneRow]
+    samples: list[SampleRow]
+    lidar: list[SampleDataRow]
+    ego_poses: list[PoseRow]
+    extrinsics: list[ExtrinsicRow]
+    annotations: list[AnnotationRow]
+    instances: list[InstanceRow]
+    categories: list[CategoryRow]
+    lidarseg: list[LidarsegRow] | None
+
+
 @dataclass(frozen=True)
 class Tables:
     """The LiDAR part of one nuScenes version.
@@ -188,83 +215,150 @@ def load_tables(root: Path, version: str) -> Tables:
     Raises:
         DataError: the folder or a table is missing, or a table does not hold what the nuScenes schema says.
     """
+    folder = check_version(root, version)
+    extrinsics = list(read_rows(folder, "calibrated_sensor", ExtrinsicRow))
+    is_lidar = lidar_sensors(folder, extrinsics)
+    lidar = [row for row in read_rows(folder, "sample_data", SampleDataRow) if row.calibrated_sensor_token in is_lidar]
+    poses = {row.ego_pose_token for row in lidar}
+    return build_tables(
+        root,
+        version,
+        TableRows(
+            scenes=list(read_rows(folder, "scene", SceneRow)),
+            samples=list(read_rows(folder, "sample", SampleRow)),
+            lidar=lidar,
+            ego_poses=[row for row in read_rows(folder, "ego_pose", PoseRow) if row.token in poses],
+            extrinsics=extrinsics,
+            annotations=list(read_rows(folder, "sample_annotation", AnnotationRow)),
+            instances=list(read_rows(folder, "instance", InstanceRow)),
+            categories=list(read_rows(folder, "category", CategoryRow)),
+            lidarseg=list(read_rows(folder, "lidarseg", LidarsegRow)) if has_lidarseg(folder) else None,
+        ),
+    )
+
+
+def check_version(root: Path, version: str) -> Path:
+    """Folder of the tables of a version. Raises DataError when it is not there."""
     folder = root / version
     if not folder.is_dir():
         raise DataError(
             f"no nuScenes tables at {folder}; expected the official layout (samples/, sweeps/, maps/, {version}/). "
             "Pass src=<data root> version=<folder>, or make simulated data with `make demo-data`"
         )
-    extrinsics = _table(folder, "calibrated_sensor", ExtrinsicRow)
-    sensors = _table(folder, "sensor", SensorRow)
-    is_lidar = {token for token, row in extrinsics.items() if sensors[row.sensor_token].channel == LIDAR_CHANNEL}
-    lidar_rows = [row for row in _rows(folder, "sample_data", SampleDataRow) if row.calibrated_sensor_token in is_lidar]
-    pose_tokens = {row.ego_pose_token for row in lidar_rows}
-    samples = _table(folder, "sample", SampleRow)
-    annotations = _table(folder, "sample_annotation", AnnotationRow)
+    return folder
+
+
+def build_tables(root: Path, version: str, rows: TableRows) -> Tables:
+    """Puts an index over rows, of a whole version or of one scene."""
+    folder = root / version
     annotations_of = defaultdict(list)
-    for annotation in annotations.values():
+    for annotation in rows.annotations:
         annotations_of[annotation.sample_token].append(annotation)
     samples_of = defaultdict(list)
-    for sample in sorted(samples.values(), key=lambda row: row.timestamp):
+    for sample in sorted(rows.samples, key=lambda row: row.timestamp):
         samples_of[sample.scene_token].append(sample)
     return Tables(
         root=root,
         version=version,
-        scenes=_table(folder, "scene", SceneRow),
-        samples=samples,
+        scenes=Table(folder / "scene.json", rows.scenes),
+        samples=Table(folder / "sample.json", rows.samples),
         samples_of=dict(samples_of),
-        lidar=Table(folder / "sample_data.json", lidar_rows),
-        keyframe_lidar={row.sample_token: row for row in lidar_rows if row.is_key_frame},
-        ego_poses=Table(
-            folder / "ego_pose.json", (row for row in _rows(folder, "ego_pose", PoseRow) if row.token in pose_tokens)
-        ),
-        extrinsics=extrinsics,
-        annotations=annotations,
+        lidar=Table(folder / "sample_data.json", rows.lidar),
+        keyframe_lidar={row.sample_token: row for row in rows.lidar if row.is_key_frame},
+        ego_poses=Table(folder / "ego_pose.json", rows.ego_poses),
+        extrinsics=Table(folder / "calibrated_sensor.json", rows.extrinsics),
+        annotations=Table(folder / "sample_annotation.json", rows.annotations),
         annotations_of=dict(annotations_of),
-        instances=_table(folder, "instance", InstanceRow),
-        categories=_table(folder, "category", CategoryRow),
-        lidarseg=_lidarseg(folder),
+        instances=Table(folder / "instance.json", rows.instances),
+        categories=Table(folder / "category.json", rows.categories),
+        lidarseg=None if rows.lidarseg is None else {row.sample_data_token: row for row in rows.lidarseg},
     )
 
 
 def split_scenes(tables: Tables, split: str) -> list[SceneRow]:
-    """The scenes of a split that this version holds, by name.
+    """The scenes of a split that this version holds, by name. Raises DataError as `choose_scenes` does."""
+    return choose_scenes(tables.scenes.values(), tables.root / tables.version, split)
+
+
+def choose_scenes(scenes: Iterable[SceneRow], folder: Path, split: str) -> list[SceneRow]:
+    """The scenes of a split among `scenes`, by name.
 
     Args:
-        tables: the version.
-        split: 'train' or 'val'; in a version whose name ends in 'mini' the devkit's mini_train and mini_val.
+        scenes: all scenes of the version.
+        folder: of the version's tables; its name decides between the full and the mini splits.
+        split: 'train' or 'val', in a version whose name ends in 'test' 'test'.
 
     Raises:
         DataError: no such split, or none of its scenes is in this version.
     """
-    official = scene_names(tables.version)
+    official = scene_names(folder.name)
     if split not in official:
-        raise DataError(f"unknown split {split!r} of {tables.version}; pass split={' or split='.join(official)}")
+        raise DataError(f"unknown split {split!r} of {folder.name}; pass split={' or split='.join(official)}")
     names = set(official[split])
-    scenes = sorted((row for row in tables.scenes.values() if row.name in names), key=lambda row: row.name)
-    if not scenes:
+    chosen = sorted((row for row in scenes if row.name in names), key=lambda row: row.name)
+    if not chosen:
         raise DataError(
-            f"{tables.scenes.path} holds no scene of split {split!r} (such as {official[split][0]}); "
+            f"{folder / 'scene.json'} holds no scene of split {split!r} (such as {official[split][0]}); "
             f"pass another split ({', '.join(official)}) or another version"
         )
-    return scenes
+    return chosen
 
 
-def _lidarseg(folder: Path) -> dict[str, LidarsegRow] | None:
-    if not (folder / "lidarseg.json").exists():
-        return None
-    return {row.sample_data_token: row for row in _rows(folder, "lidarseg", LidarsegRow)}
+def has_lidarseg(folder: Path) -> bool:
+    """The version has a table of LiDAR point labels."""
+    return (folder / "lidarseg.json").exists()
 
 
-def _table(folder: Path, name: str, kind: type[Row]) -> Table[Row]:
-    return Table(folder / f"{name}.json", _rows(folder, name, kind))
+def lidar_sensors(folder: Path, extrinsics: Iterable[ExtrinsicRow]) -> set[str]:
+    """Tokens of the calibrated sensors that are LiDARs."""
+    sensors = Table(folder / "sensor.json", read_rows(folder, "sensor", SensorRow))
+    return {row.token for row in extrinsics if sensors[row.sensor_token].channel == LIDAR_CHANNEL}
 
 
-def _rows(folder: Path, name: str, kind: type[Row]) -> list[Row]:
+def read_rows(folder: Path, name: str, kind: type[Row], block_bytes: int = 1 << 23) -> Iterator[Row]:
+    """The rows of a table, one after the other, with only a block of the file in memory.
+
+    The tables of the full nuScenes take gigabytes, most of it camera rows that the caller drops.
+
+    Args:
+        folder: of the version's tables.
+        name: of the table.
+        kind: struct of its rows.
+        block_bytes: how much to read at once.
+
+    Raises:
+        DataError: the table is missing or breaks the schema.
+    """
     path = folder / f"{name}.json"
     try:
-        return msgspec.json.decode(path.read_bytes(), type=list[kind])  # type: ignore[valid-type]
+        with path.open("rb") as file:
+            yield from _blocks(file, kind, block_bytes)
     except FileNotFoundError as error:
         raise DataError(f"missing table {path}; download the metadata of {folder.name} again") from error
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error}; download the metadata of {folder.name} again") from error
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise DataError(f"{path} does not follow the nuScenes schema: {error}; download it again") from error
+
+
+def _blocks(file: BinaryIO, kind: type[Row], block_bytes: int) -> Iterator[Row]:
+    """Decodes an array of objects that hold no objects, a block at a time."""
+    decoder = msgspec.json.Decoder(list[kind])  # type: ignore[valid-type]
+    text, opening = b"", b""
+    while len(block := file.read(block_bytes)) == block_bytes:
+        text += block
+        end = _last_row_end(text)
+        if end:
+            yield from decoder.decode(opening + text[:end] + b"]")
+            text, opening = text[end:].lstrip()[1:], b"["
+    yield from decoder.decode(opening + text + block)
+
+
+def _last_row_end(text: bytes) -> int:
+    """Where the last row ends that a comma follows; 0 if there is none."""
+    end = len(text)
+    while end := text.rfind(b"}", 0, end) + 1:
+        if text[end : end + 64].lstrip()[:1] == b",":
+            return end
+        end -= 1
+    return 0

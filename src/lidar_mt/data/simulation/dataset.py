@@ -65,6 +65,8 @@ def choose_scenes(names: Mapping[str, Sequence[str]], scenes: int, version: str)
     Raises:
         ConfigError: the version has fewer scenes.
     """
+    if "train" not in names:
+        raise ConfigError(f"version={version} has no train and val splits to simulate; pass version=v1.0-mini")
     train, val = names["train"], names["val"]
     total = len(train) + len(val)
     if not 1 <= scenes <= total:

@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import contextlib
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -22,15 +24,14 @@ ARRAYS = st.sampled_from(["<f4", "<f8", "<i4", "|u1", "|b1"]).flatmap(
 )
 
 
-def sweep(points: np.ndarray) -> SweepRecord:
-    return SweepRecord(Array.pack(points))
+def index(array: np.ndarray) -> IndexRecord:
+    return IndexRecord(sample_tokens=Array.pack(array))
 
 
 @settings(max_examples=60, deadline=None)
 @given(ARRAYS)
 def test_arrays_come_back_bit_for_bit(array):
-    key = sweep_key("a")
-    got = decode(key, encode(key, sweep(array)), SweepRecord).points.numpy()
+    got = decode(b"index", encode(b"index", index(array)), IndexRecord).sample_tokens.numpy()
     assert got.dtype == array.dtype
     assert got.shape == array.shape
     assert got.tobytes() == array.tobytes()  # NaN payloads and the sign of zero too
@@ -45,16 +46,16 @@ def test_big_endian_and_strided_arrays_are_normalised():
 
 def test_every_single_bit_flip_is_noticed():
     key = sweep_key("abc")
-    value = encode(key, sweep(np.array([1.5, -2.0], dtype=np.float32)))
+    value = encode(key, index(np.array([1.5, -2.0], dtype=np.float32)))
     for bit in range(8 * len(value)):
         damaged = bytearray(value)
         damaged[bit // 8] ^= 1 << bit % 8
         with pytest.raises(DataError, match="sweep/abc"):
-            decode(key, bytes(damaged), SweepRecord)
+            decode(key, bytes(damaged), IndexRecord)
 
 
 def test_another_keys_record_is_noticed():
-    value = encode(sweep_key("a"), sweep(np.zeros(3, dtype=np.float32)))
+    value = encode(sweep_key("a"), index(np.zeros(3, dtype=np.float32)))
     with pytest.raises(DataError, match=r"'sweep/b' is damaged"):
         decode(sweep_key("b"), value, SweepRecord)
 
@@ -62,16 +63,24 @@ def test_another_keys_record_is_noticed():
 def test_another_schema_version_is_named(monkeypatch):
     key = keyframe_key("t")
     monkeypatch.setattr(codec, "SCHEMA_VERSION", 7)
-    value = encode(key, sweep(np.zeros(1, dtype=np.float32)))
+    value = encode(key, index(np.zeros(1, dtype=np.float32)))
     monkeypatch.undo()
-    with pytest.raises(DataError, match=r"schema version 7.*reads 1.*make pack-data"):
+    with pytest.raises(DataError, match=r"schema version 7.*reads 2.*lidar_mt.pack_data"):
         decode(key, value, SweepRecord)
+
+
+def test_a_record_of_the_first_schema_is_named_by_its_version():
+    key = sweep_key("a")
+    body = b"\x91\xa0" * 9
+    first = struct.pack("<4sHI", b"LMTR", 1, zlib.crc32(body, zlib.crc32(b"\x01\0", zlib.crc32(key)))) + body
+    with pytest.raises(DataError, match=r"schema version 1, this program reads 2; .*overwrite=true"):
+        decode(key, first, SweepRecord)
 
 
 def test_another_kind_of_record_is_refused():
     key = sweep_key("a")
     with pytest.raises(DataError, match="no KeyframeRecord"):
-        decode(key, encode(key, sweep(np.zeros(1, dtype=np.float32))), KeyframeRecord)
+        decode(key, encode(key, index(np.zeros(1, dtype=np.float32))), KeyframeRecord)
 
 
 @settings(max_examples=150, deadline=None)
@@ -79,7 +88,7 @@ def test_another_kind_of_record_is_refused():
 def test_garbage_gives_only_our_error(garbage, with_valid_header):
     key = sweep_key("a")
     if with_valid_header:
-        header = codec._HEADER.pack(b"LMTR", 1, codec._checksum(key, 1, garbage))
+        header = codec._HEADER.pack(b"LMTR", 2, codec._checksum(key, 2, garbage))
         garbage = header + garbage
     for kind in (SweepRecord, KeyframeRecord, IndexRecord):
         # Any other exception fails the test.

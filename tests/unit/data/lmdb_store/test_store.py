@@ -15,6 +15,7 @@ import pytest
 
 from lidar_mt.data.lmdb_store.codec import INDEX_KEY, encode, sweep_key
 from lidar_mt.data.lmdb_store.manifest import read_manifest
+from lidar_mt.data.lmdb_store.points import PackedPoints
 from lidar_mt.data.lmdb_store.reader import StoreReader, close_store
 from lidar_mt.data.lmdb_store.records import Array, IndexRecord, SweepRecord
 from lidar_mt.data.lmdb_store.writer import StoreWriter
@@ -30,7 +31,7 @@ def points(i: int) -> np.ndarray:
 def write(path, overwrite=False, count=20, **options):
     with StoreWriter(path, overwrite, **options) as writer:
         for i in range(count):
-            writer.put(sweep_key(str(i)), SweepRecord(Array.pack(points(i))))
+            writer.put(sweep_key(str(i)), SweepRecord(PackedPoints.pack(points(i))))
         writer.put(INDEX_KEY, IndexRecord(sample_tokens=Array.pack(np.array([b"a", b"b"], dtype="S32"))))
         return writer.finish(source_version="v1.0-mini", split="val", counts=COUNTS, has_lidarseg=False)
 
@@ -102,7 +103,7 @@ def test_a_finished_store_is_not_overwritten_unless_asked(store):
 def test_an_exception_leaves_nothing_and_keeps_the_old_store(store):
     def fails():
         with StoreWriter(store, overwrite=True) as writer:
-            writer.put(b"k", SweepRecord(Array.pack(points(0))))
+            writer.put(b"k", SweepRecord(PackedPoints.pack(points(0))))
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -114,12 +115,13 @@ def test_an_exception_leaves_nothing_and_keeps_the_old_store(store):
 KILLED = """
 import sys, numpy as np
 from pathlib import Path
-from lidar_mt.data.lmdb_store.records import Array, SweepRecord
+from lidar_mt.data.lmdb_store.points import PackedPoints
+from lidar_mt.data.lmdb_store.records import SweepRecord
 from lidar_mt.data.lmdb_store.writer import StoreWriter
 writer = StoreWriter(Path(sys.argv[1]), commit_every=1)
 i = 0
 while True:
-    writer.put(b"sweep/%d" % i, SweepRecord(Array.pack(np.zeros((5000, 5), np.float32))))
+    writer.put(b"sweep/%d" % i, SweepRecord(PackedPoints.pack(np.zeros((5000, 5), np.float32))))
     i += 1
     print(i, flush=True)
 """
@@ -139,7 +141,7 @@ def test_a_killed_writer_leaves_no_store_and_the_next_one_succeeds(tmp_path):
     assert [entry.name for entry in tmp_path.iterdir()] == ["s"]
 
 
-@pytest.mark.parametrize("share", [0, 0.1, 0.5, 0.9, 0.999, 1.01])
+@pytest.mark.parametrize("share", [0, 0.01, 0.1, 0.3, 0.5, 0.7, 0.9, 0.99, 0.999, 1.01])
 def test_a_data_file_of_the_wrong_size_is_refused_before_it_is_opened(store, share):
     data = store / "data.mdb"
     size = data.stat().st_size
@@ -163,7 +165,7 @@ def test_an_unfinished_store_is_refused(store):
         StoreReader(store)
 
 
-@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"\xff\xfe", b'{"schema_version": 1}', b'{"schema_version": "x"}'])
+@pytest.mark.parametrize("text", [b"", b"{", b"[]", b"\xff\xfe", b'{"schema_version": 2}', b'{"schema_version": "x"}'])
 def test_a_damaged_manifest_is_named(store, text):
     (store / "manifest.json").write_bytes(text)
     with pytest.raises(DataError, match=r"manifest.json cannot be read"):
@@ -174,7 +176,7 @@ def test_a_damaged_manifest_is_named(store, text):
 def test_another_format_is_named(store, key, value):
     path = store / "manifest.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), key: value}))
-    with pytest.raises(DataError, match=rf"{value}.*make pack-data"):
+    with pytest.raises(DataError, match=rf"{value}.*pack[-_]data"):
         StoreReader(store)
 
 
@@ -188,7 +190,7 @@ def test_an_index_that_does_not_fit_the_manifest_is_refused(store):
 def test_a_damaged_record_names_store_and_key(tmp_path):
     path = tmp_path / "s"
     write(path)
-    value = bytearray(encode(sweep_key("7"), SweepRecord(Array.pack(points(7)))))
+    value = bytearray(encode(sweep_key("7"), SweepRecord(PackedPoints.pack(points(7)))))
     value[-1] ^= 1
     with (
         lmdb.open(str(path), lock=False, map_size=1 << 26) as environment,
@@ -204,6 +206,37 @@ def test_a_damaged_record_names_store_and_key(tmp_path):
     np.testing.assert_array_equal(reader.sweep("8"), points(8))
 
 
+def test_two_writers_of_a_store_are_refused(tmp_path):
+    with (
+        StoreWriter(tmp_path / "s", resume="x"),
+        pytest.raises(DataError, match=r"another process is writing .*s\.partial"),
+    ):
+        StoreWriter(tmp_path / "s", resume="x")
+    StoreWriter(tmp_path / "s", resume="x").__exit__(None, None, None)
+
+
+def test_a_writer_goes_on_with_the_same_words_only(tmp_path):
+    with StoreWriter(tmp_path / "s", resume="a") as writer:
+        writer.put_together(lambda: iter([(b"k", b"v")]))
+    with StoreWriter(tmp_path / "s", resume="a") as writer:
+        assert writer.get(b"k") == b"v"
+    with StoreWriter(tmp_path / "s", resume="b") as writer:
+        assert writer.get(b"k") is None
+
+
+def test_records_put_together_are_there_as_a_whole_or_not_at_all(tmp_path):
+    def fails():
+        yield b"k", b"v"
+        raise DataError("no more")
+
+    with StoreWriter(tmp_path / "s", resume="a") as writer:
+        with pytest.raises(DataError, match="no more"):
+            writer.put_together(fails)
+        assert writer.get(b"k") is None
+        writer.put_together(lambda: ((b"%d" % i, bytes(1 << 20)) for i in range(400)))  # the map has to grow
+        assert writer.get(b"399") == bytes(1 << 20)
+
+
 def test_paths_with_spaces_and_umlauts_work(tmp_path):
     path = tmp_path / "größe und so" / "s"
     write(path)
@@ -213,13 +246,14 @@ def test_paths_with_spaces_and_umlauts_work(tmp_path):
 FULL_DISK = """
 import sys, numpy as np
 from pathlib import Path
-from lidar_mt.data.lmdb_store.records import Array, SweepRecord
+from lidar_mt.data.lmdb_store.points import PackedPoints
+from lidar_mt.data.lmdb_store.records import SweepRecord
 from lidar_mt.data.lmdb_store.writer import StoreWriter
 from lidar_mt.structures.errors import DataError
 try:
     with StoreWriter(Path(sys.argv[1]) / "s", commit_every=4) as writer:
         for i in range(100):
-            writer.put(b"sweep/%d" % i, SweepRecord(Array.pack(np.zeros((5000, 5), np.float32))))
+            writer.put(b"sweep/%d" % i, SweepRecord(PackedPoints.pack(np.zeros((5000, 5), np.float32))))
 except DataError as error:
     print(error, [path.name for path in Path(sys.argv[1]).iterdir()])
 """

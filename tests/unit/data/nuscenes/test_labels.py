@@ -5,7 +5,9 @@ import shutil
 
 import numpy as np
 import pytest
+from nuscenes.eval.detection.utils import category_to_detection_name
 from nuscenes.nuscenes import NuScenes
+from nuscenes.utils.color_map import get_colormap
 from tests.helpers.tiny_lidar import VERSION, read_table, write_raw_nuscenes, write_table
 from tests.helpers.tiny_nuscenes import KINDS
 
@@ -20,6 +22,13 @@ def test_detection_names():
     assert set(names.values()) == {*DETECTION_CLASSES, ""}
     assert names["vehicle.bus.rigid"] == "bus"
     assert names["static_object.bicycle_rack"] == ""
+
+
+def test_detection_names_equal_the_devkits():
+    categories = get_colormap()  # the devkit's own list of categories
+    assert len(categories) > 20
+    for category in categories:
+        assert detection_name(category) == (category_to_detection_name(category) or "")
 
 
 def test_velocities_equal_the_devkit(raw):

@@ -16,5 +16,9 @@ def test_official_names(version, train, val):
 
 
 def test_unknown_version_is_named():
-    with pytest.raises(DataError, match=r"v1\.0-test"):
-        scene_names("v1.0-test")
+    with pytest.raises(DataError, match=r"v1\.0-part"):
+        scene_names("v1.0-part")
+
+
+def test_the_test_split_has_a_version_of_its_own():
+    assert {split: len(names) for split, names in scene_names("v1.0-test").items()} == {"test": 150}

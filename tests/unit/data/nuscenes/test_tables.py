@@ -3,10 +3,11 @@ from __future__ import annotations
 import json
 import shutil
 
+import msgspec
 import pytest
 from tests.helpers.tiny_lidar import VERSION, read_table, write_table
 
-from lidar_mt.data.nuscenes.tables import load_tables, split_scenes
+from lidar_mt.data.nuscenes.tables import AnnotationRow, CategoryRow, load_tables, read_rows, split_scenes
 from lidar_mt.structures.errors import DataError
 
 
@@ -119,3 +120,30 @@ def test_a_dangling_token_names_the_table_that_lacks_it(copy):
     lost = next(row.ego_pose_token for row in tables.lidar.values() if row.ego_pose_token not in tables.ego_poses)
     with pytest.raises(DataError, match=rf"ego_pose.json has no row with the token '{lost}'"):
         _ = tables.ego_poses[lost]
+
+
+@pytest.mark.parametrize("indent", [None, 0, 2])
+@pytest.mark.parametrize("block_bytes", [1, 7, 100, 1000, 1 << 20])
+def test_tables_read_in_blocks_are_the_whole_tables(copy, indent, block_bytes):
+    rows = read_table(copy, "sample_annotation")
+    (copy / VERSION / "sample_annotation.json").write_text(json.dumps(rows, indent=indent))
+    whole = msgspec.convert(rows, list[AnnotationRow])
+    assert list(read_rows(copy / VERSION, "sample_annotation", AnnotationRow, block_bytes)) == whole
+
+
+@pytest.mark.parametrize("size", range(1, 60))
+def test_a_block_may_end_anywhere(tmp_path, size):
+    (tmp_path / "category.json").write_text(
+        '[{"token":"a","name":"x"} ,\n {"token":"b","name":"y"}, {"token":"c","name":"z"}]'
+    )
+    assert [row.token for row in read_rows(tmp_path, "category", CategoryRow, size)] == ["a", "b", "c"]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[", '[{"token":"a","name":"x"}', '[{"token":"a","name":"x"},', '{"token":"a"},{}']
+)
+def test_a_cut_table_read_in_blocks_is_named(tmp_path, text):
+    (tmp_path / "category.json").write_text(text)
+    for size in (1, 5, 1000):
+        with pytest.raises(DataError, match=r"category.json does not follow"):
+            list(read_rows(tmp_path, "category", CategoryRow, size))
