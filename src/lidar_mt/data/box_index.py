@@ -7,13 +7,16 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from lidar_mt.structures.boxes import YAW, H, L, W, X, Y, Z
+from lidar_mt.structures.boxes import YAW, L, W, X, Y, Z
 
 _CELL_M = 0.5
 #: Far more than the rounding of single precision, at which points are put into cells.
 _MARGIN_M = 0.01
 #: Boxes spread further than this many cells get larger ones.
 _MAX_CELLS = 1 << 20
+_UINT16 = 1 << 16
+#: Points that are worked on at a time: what comes in between stays in the cache, and no memory is asked of the system.
+_BLOCK = 8192
 
 IntArray = npt.NDArray[np.int64]
 
@@ -30,9 +33,11 @@ class BoxIndex:
     """
 
     def __init__(self, boxes: npt.NDArray[Any], cell_m: float = _CELL_M) -> None:
-        self._boxes = np.asarray(boxes, dtype=np.float64)
-        finite = np.flatnonzero(np.isfinite(self._boxes[:, : YAW + 1]).all(axis=1))
-        low, high = _extent(self._boxes[finite])
+        boxes = np.asarray(boxes, dtype=np.float64)
+        # Rows x y z, half of w l h, cosine and sine of the heading.
+        self._shapes = np.stack([*boxes[:, :W].T, *boxes[:, W:YAW].T / 2, np.cos(boxes[:, YAW]), np.sin(boxes[:, YAW])])
+        finite = np.flatnonzero(np.isfinite(boxes[:, : YAW + 1]).all(axis=1))
+        low, high = _extent(boxes[finite])
         self._origin = low.min(axis=0, initial=np.inf) if len(finite) else np.zeros(2)
         span = (high.max(axis=0) - self._origin) if len(finite) else np.zeros(2)
         self._cell_m = max(cell_m, float(np.sqrt(span.prod() / _MAX_CELLS)), float(span.max()) / _MAX_CELLS)
@@ -59,7 +64,13 @@ class BoxIndex:
         Returns:
             (C,) ascending indices of points.
         """
-        return np.flatnonzero(self._occupied[self._cells_of(points, boxes_from_points)])
+        return np.concatenate(
+            [
+                start
+                + np.flatnonzero(self._occupied.take(self._cells_of(points[start : start + _BLOCK], boxes_from_points)))
+                for start in range(0, max(len(points), 1), _BLOCK)
+            ]
+        )
 
     def pairs(self, points: npt.NDArray[np.float32]) -> tuple[IntArray, IntArray]:
         """Which points lie inside which boxes, borders included.
@@ -70,41 +81,47 @@ class BoxIndex:
         Returns:
             Box and point of each pair, (M,) each, ordered by box, then by point. A point in two boxes is in two pairs.
         """
-        cells = self._cells_of(points, None)
-        near = np.flatnonzero(self._occupied[cells])
-        counts = self._counts[cells[near]]
-        point = np.repeat(near, counts)
-        within = np.arange(len(point)) - np.repeat(np.cumsum(counts) - counts, counts)
-        box = self._members[np.repeat(self._starts[cells[near]], counts) + within]
-        inside = self._inside(points[point, :3], self._boxes[box])
-        box, point = box[inside], point[inside]
-        order = np.argsort(box, kind="stable")
+        blocks = [self._block_pairs(points[i : i + _BLOCK], i) for i in range(0, max(len(points), 1), _BLOCK)]
+        box, point = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
+        # Short numbers are sorted by their digits, in linear time.
+        order = np.argsort(box.astype(np.uint16) if len(self._shapes[0]) <= _UINT16 else box, kind="stable")
         return box[order], point[order]
+
+    def _block_pairs(self, points: npt.NDArray[Any], start: int) -> tuple[IntArray, IntArray]:
+        """Pairs of a few points, ordered by point; `start` is added to the points' numbers."""
+        cells = self._cells_of(points, None)
+        near = np.flatnonzero(self._occupied.take(cells))
+        cells = cells[near]
+        counts = self._counts.take(cells)
+        point = np.repeat(near, counts)
+        # Where each point's boxes begin in the list of members, counted on from its first pair.
+        first = self._starts.take(cells) - (np.cumsum(counts) - counts)
+        box = self._members.take(np.arange(len(point)) + np.repeat(first, counts))
+        inside = np.flatnonzero(self._inside(points, point, box))
+        return box[inside], point[inside] + start
 
     def _cells_of(self, points: npt.NDArray[Any], transform: npt.NDArray[np.float64] | None) -> npt.NDArray[np.int32]:
         to_boxes = np.eye(4) if transform is None else transform
         weights = (to_boxes[:2, :3] / self._cell_m).astype(np.float32)
         offset = ((to_boxes[:2, 3] - self._origin) / self._cell_m + 1.0).astype(np.float32)
-        column, row = (
+        # (2, P): operations along a row are several times faster than along pairs of numbers.
+        place = weights @ points[:, :3].T.astype(np.float32, copy=False)
+        for row, shift, size in zip(place, offset, (self._columns, self._rows), strict=True):
+            np.add(row, shift, out=row)
             # fmax and fmin also bring a NaN into the empty ring.
-            np.fmin(np.fmax(points[:, :3] @ weights[i] + offset[i], np.float32(0)), np.float32(size - 1))
-            for i, size in enumerate((self._columns, self._rows))
-        )
-        cells: npt.NDArray[np.int32] = row.astype(np.int32) * np.int32(self._columns) + column.astype(np.int32)
+            np.fmin(np.fmax(row, np.float32(0), out=row), np.float32(size - 1), out=row)
+        columns, rows = place.astype(np.int32)
+        cells: npt.NDArray[np.int32] = rows * np.int32(self._columns) + columns
         return cells
 
-    @staticmethod
-    def _inside(points: npt.NDArray[Any], boxes: npt.NDArray[np.float64]) -> npt.NDArray[np.bool_]:
+    def _inside(self, points: npt.NDArray[Any], point: IntArray, box: IntArray) -> npt.NDArray[np.bool_]:
         """(M,) bool: each point lies in the box beside it."""
-        delta = points - boxes[:, :3]
-        cos, sin = np.cos(boxes[:, YAW]), np.sin(boxes[:, YAW])
-        along = delta[:, 0] * cos + delta[:, 1] * sin
-        across = delta[:, 1] * cos - delta[:, 0] * sin
-        inside: npt.NDArray[np.bool_] = (
-            (np.abs(along) <= boxes[:, L] / 2)
-            & (np.abs(across) <= boxes[:, W] / 2)
-            & (np.abs(delta[:, Z]) <= boxes[:, H] / 2)
-        )
+        x, y, z, half_w, half_l, half_h, cos, sin = (row.take(box) for row in self._shapes)
+        delta_x = points[:, X].take(point) - x
+        delta_y = points[:, Y].take(point) - y
+        inside: npt.NDArray[np.bool_] = np.abs(delta_x * cos + delta_y * sin) <= half_l
+        inside &= np.abs(delta_y * cos - delta_x * sin) <= half_w
+        inside &= np.abs(points[:, Z].take(point) - z) <= half_h
         return inside
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -132,15 +133,15 @@ def object_points(
     index = BoxIndex(boxes)
     cloud = np.concatenate([_near_boxes(index, sweep) for sweep in (Sweep(keyframe_points, np.eye(4), 0.0), *sweeps)])
     box, point = index.pairs(cloud)
-    points = cloud[point]
-    points[:, :3] -= boxes[box, :3]
+    points = cloud.take(point, axis=0)
+    points[:, :3] -= boxes[:, :3].take(box, axis=0)
     return np.split(points, np.searchsorted(box, np.arange(1, len(boxes)))) if len(boxes) else []
 
 
 def _near_boxes(index: BoxIndex, sweep: Sweep) -> npt.NDArray[np.float32]:
     """Points of a sweep that may lie in a box, in the frame of the boxes, with their time lag."""
     transform = sweep.keyframe_from_sweep
-    points = remove_close(sweep.points[index.candidates(sweep.points, transform)])
+    points = remove_close(sweep.points.take(index.candidates(sweep.points, transform), axis=0))
     x, y, z = points[:, :3].T.astype(np.float64)
     for axis in range(3):
         # Sums written out, in double precision: a matrix product may round otherwise on another number of threads.
@@ -157,9 +158,12 @@ def _store_objects(job: ChunkJob, reader: StoreReader, sample_token: str) -> Fra
     boxes = record.boxes.numpy()[wanted].astype("<f4")
     clouds = object_points(reader.sweep(record.lidar_token), _sweeps(reader, record), boxes) if wanted else []
     kept = [i for i, points in enumerate(clouds) if len(points)]
+    folder = os.fspath(job.database)
     for i in kept:
         name = object_file(sample_token, record.detection_names[wanted[i]], wanted[i])
-        (job.database / name).write_bytes(clouds[i].astype("<f4", copy=False).tobytes())
+        # A million small files: pathlib would take as long as the file system.
+        with open(f"{folder}{os.sep}{name}", "wb") as file:  # noqa: PTH123
+            file.write(clouds[i].astype("<f4", copy=False).data)
     return FrameObjects(
         sample_token=sample_token,
         names=[name or category for name, category in zip(record.detection_names, record.categories, strict=True)],
