@@ -93,11 +93,11 @@ def test_index_and_points_belong_together(plan):
 
 def test_the_number_of_processes_changes_no_byte(plan):
     results = []
-    for workers in (1, 2, 3):
+    for workers in (1, 2):
         mine = replace(plan, out=plan.out / str(workers))
         build_database(mine, workers, allow_empty=True)
         results.append(contents(mine.out))
-    assert results[0] == results[1] == results[2]
+    assert results[0] == results[1]
 
 
 def test_a_finished_database_stays_unless_it_may_be_replaced(plan):
@@ -208,7 +208,7 @@ def test_kills_change_no_byte_and_finished_ranges_are_not_repeated(packed, tmp_p
     command = [sys.executable, str(script), str(packed), VERSION, str(tmp_path / "killed"), str(workers)]
     parts = tmp_path / "killed" / "create_data_train.partial" / "parts"
     times = {}
-    for wanted in (1, 3, 5):
+    for wanted in (1, 4):
         with subprocess.Popen(command, stderr=subprocess.DEVNULL, start_new_session=True) as process:
             while len(list(parts.glob("*.part"))) < wanted:
                 assert process.poll() is None
