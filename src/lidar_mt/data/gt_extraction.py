@@ -15,11 +15,11 @@ import numpy.typing as npt
 from lidar_mt.data.box_index import BoxIndex
 from lidar_mt.data.lmdb_store.reader import StoreReader
 from lidar_mt.data.lmdb_store.records import KeyframeRecord
-from lidar_mt.data.sweeps import Sweep, remove_close
-from lidar_mt.structures.boxes import BOX_SIZE
+from lidar_mt.data.sweeps import CLOSE_M, TIME_LAG, Sweep
+from lidar_mt.structures.boxes import BOX_SIZE, W, X, Y, Z
 from lidar_mt.structures.errors import DataError
 
-_TIME_LAG = 4
+_INTENSITY = 3
 _CRC_BYTES = 4
 
 
@@ -131,24 +131,34 @@ def object_points(
         the keyframe's points first, then the sweeps' in order.
     """
     index = BoxIndex(boxes)
-    cloud = np.concatenate([_near_boxes(index, sweep) for sweep in (Sweep(keyframe_points, np.eye(4), 0.0), *sweeps)])
-    box, point = index.pairs(cloud)
-    points = cloud.take(point, axis=0)
-    points[:, :3] -= boxes[:, :3].take(box, axis=0)
+    # (5, P), so that a column is one piece of memory.
+    cloud = np.concatenate(
+        [_near_boxes(index, sweep) for sweep in (Sweep(keyframe_points, np.eye(4), 0.0), *sweeps)], axis=1
+    )
+    box, point = index.pairs(cloud.T)
+    points = np.empty((len(point), len(cloud)), dtype=np.float32)
+    for column, values in enumerate(cloud):
+        points[:, column] = values.take(point)
+        if column < W:
+            points[:, column] -= boxes[:, column].take(box)
     return np.split(points, np.searchsorted(box, np.arange(1, len(boxes)))) if len(boxes) else []
 
 
 def _near_boxes(index: BoxIndex, sweep: Sweep) -> npt.NDArray[np.float32]:
-    """Points of a sweep that may lie in a box, in the frame of the boxes, with their time lag."""
+    """(5, C) points of a sweep that may lie in a box, in the frame of the boxes, with their time lag."""
     transform = sweep.keyframe_from_sweep
-    points = remove_close(sweep.points.take(index.candidates(sweep.points, transform), axis=0))
-    x, y, z = points[:, :3].T.astype(np.float64)
-    for axis in range(3):
+    near = index.candidates(sweep.points, transform)
+    close = (np.abs(sweep.points[:, X][near]) < CLOSE_M) & (np.abs(sweep.points[:, Y][near]) < CLOSE_M)
+    near = near[~close]
+    out = np.empty((sweep.points.shape[1], len(near)), dtype=np.float32)
+    x, y, z = (sweep.points[:, axis][near].astype(np.float64) for axis in (X, Y, Z))
+    for axis in (X, Y, Z):
         # Sums written out, in double precision: a matrix product may round otherwise on another number of threads.
         a, b, c, shift = transform[axis]
-        points[:, axis] = a * x + b * y + c * z + shift
-    points[:, _TIME_LAG] = sweep.time_lag_s
-    return points
+        out[axis] = a * x + b * y + c * z + shift
+    out[_INTENSITY] = sweep.points[:, _INTENSITY][near]
+    out[TIME_LAG] = sweep.time_lag_s
+    return out
 
 
 def _store_objects(job: ChunkJob, reader: StoreReader, sample_token: str) -> FrameObjects:
