@@ -45,6 +45,7 @@ class BoxIndex:
         last = np.floor((high - self._origin) / self._cell_m).astype(np.int64)
         # One ring of cells that no box reaches surrounds the others: points outside are moved there.
         self._columns, self._rows = (last.max(axis=0, initial=-1) + 3).tolist()
+        self._last_cell = np.array([[self._columns - 1], [self._rows - 1]], dtype=np.float32)
         boxes_of, cells = _cover(first + 1, last + 1, self._columns)
         order = np.argsort(cells, kind="stable")
         self._members = finite[boxes_of[order]]
@@ -106,10 +107,9 @@ class BoxIndex:
         offset = ((to_boxes[:2, 3] - self._origin) / self._cell_m + 1.0).astype(np.float32)
         # (2, P): operations along a row are several times faster than along pairs of numbers.
         place = weights @ points[:, :3].T.astype(np.float32, copy=False)
-        for row, shift, size in zip(place, offset, (self._columns, self._rows), strict=True):
-            np.add(row, shift, out=row)
-            # fmax and fmin also bring a NaN into the empty ring.
-            np.fmin(np.fmax(row, np.float32(0), out=row), np.float32(size - 1), out=row)
+        place += offset[:, None]
+        # fmax and fmin also bring a NaN into the empty ring.
+        np.fmin(np.fmax(place, np.float32(0), out=place), self._last_cell, out=place)
         columns, rows = place.astype(np.int32)
         cells: npt.NDArray[np.int32] = rows * np.int32(self._columns) + columns
         return cells
