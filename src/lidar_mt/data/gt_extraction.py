@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import zlib
 from collections.abc import Sequence
@@ -171,9 +172,7 @@ def _store_objects(job: ChunkJob, reader: StoreReader, sample_token: str) -> Fra
     folder = os.fspath(job.database)
     for i in kept:
         name = object_file(sample_token, record.detection_names[wanted[i]], wanted[i])
-        # A million small files: pathlib would take as long as the file system.
-        with open(f"{folder}{os.sep}{name}", "wb") as file:  # noqa: PTH123
-            file.write(clouds[i].astype("<f4", copy=False).data)
+        _write(f"{folder}{os.sep}{name}", clouds[i].astype("<f4", copy=False).tobytes())
     return FrameObjects(
         sample_token=sample_token,
         names=[name or category for name, category in zip(record.detection_names, record.categories, strict=True)],
@@ -182,6 +181,17 @@ def _store_objects(job: ChunkJob, reader: StoreReader, sample_token: str) -> Fra
         num_points=[len(clouds[i]) for i in kept],
         boxes=boxes[kept].tobytes(),
     )
+
+
+def _write(path: str, data: bytes) -> None:
+    """Writes a file. There are a million small ones: pathlib and buffers would take longer than the file system."""
+    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
+    try:
+        written = os.write(file, data)
+    finally:
+        os.close(file)
+    if written != len(data):
+        raise OSError(errno.ENOSPC, "disk full", path)
 
 
 def _sweeps(reader: StoreReader, record: KeyframeRecord) -> list[Sweep]:
