@@ -74,7 +74,7 @@ def test_another_split_has_names_of_its_own(packed, tmp_path, programs):
     ("override", "message"),
     [
         ("split=trian", "unknown split 'trian'; expected one of train, val"),
-        ("version=v1.0-nope", "run `make pack-data`"),
+        ("version=v1.0-nope", "run `make pack-data"),
         ("alow_empty=true", "Did you mean 'allow_empty'?"),
         ("workers=0", "workers=0; expected 1 or more"),
     ],
