@@ -1,6 +1,6 @@
 # `make` alone lists the targets. Every target sets up .venv first when it is missing or out of date.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-data pack-data test test-all lint format benchmark wheel clean
+.PHONY: help setup demo demo-data pack-data create-data test test-all lint format benchmark wheel clean
 SHELL := bash
 
 # The first of these interpreters that exists and is 3.10 to 3.12; set PYTHON=... to choose another.
@@ -40,6 +40,9 @@ demo-data: $(STAMP) ## write a small simulated nuScenes to RAW=data/nuscenes
 pack-data: $(STAMP) ## pack VERSION=v1.0-mini SPLITS="train val" of RAW=data/nuscenes into PACKED=data/packed
 	@for split in $(SPLITS); do \
 		$(PY) -m lidar_mt.pack_data src="$(RAW)" version=$(VERSION) split=$$split out="$(PACKED)" || exit; done
+
+create-data: $(STAMP) ## GT database of the packed train split of VERSION=v1.0-mini in PACKED=data/packed
+	$(PY) -m lidar_mt.create_data packed="$(PACKED)" version=$(VERSION)
 
 lint: $(STAMP) ## ruff, mypy and the import rules
 	$(VENV)/bin/ruff check .

@@ -92,6 +92,21 @@ class VerifyDataConfig:
 
 
 @dataclass
+class CreateDataConfig:
+    """Keys of `python -m lidar_mt.create_data`."""
+
+    packed: str = MISSING
+    version: str = MISSING
+    split: str = MISSING
+    out: str = MISSING
+    workers: int | None = None
+    allow_empty: bool = False
+    overwrite: bool = False
+    classes: Any = MISSING
+    paths: Any = MISSING
+
+
+@dataclass
 class CalopsConfig:
     """Keys of `python -m lidar_mt.calops`."""
 
@@ -116,6 +131,7 @@ class SimulateConfig:
 #: Program name -> schema. Each program's YAML lists `<name>_schema` first.
 SCHEMAS: dict[str, type] = {
     "calops": CalopsConfig,
+    "create_data": CreateDataConfig,
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
     "infer": InferConfig,
