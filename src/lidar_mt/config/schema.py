@@ -80,6 +80,20 @@ class PackDataConfig:
 
 
 @dataclass
+class CountClassesConfig:
+    """Keys of `python -m lidar_mt.count_classes`."""
+
+    packed: str = MISSING
+    version: str = MISSING
+    split: str = MISSING
+    out: str = MISSING
+    run_name: str = MISSING
+    seed: int = 0
+    classes: Any = MISSING
+    paths: Any = MISSING
+
+
+@dataclass
 class CalopsConfig:
     """Keys of `python -m lidar_mt.calops`."""
 
@@ -104,6 +118,7 @@ class SimulateConfig:
 #: Program name -> schema. Each program's YAML lists `<name>_schema` first.
 SCHEMAS: dict[str, type] = {
     "calops": CalopsConfig,
+    "count_classes": CountClassesConfig,
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
     "infer": InferConfig,
