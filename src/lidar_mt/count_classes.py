@@ -21,9 +21,8 @@ from rich.console import Console
 from rich.table import Table
 
 from lidar_mt.config import instantiate, program
-from lidar_mt.data.cbgs import ClassCounts, count_boxes, count_classes, draw_epoch, warn_absent
+from lidar_mt.data.cbgs import ClassCounts, count_classes, draw_epoch, split_counts, warn_absent
 from lidar_mt.data.layout import store_path
-from lidar_mt.data.lmdb_store.reader import StoreReader
 from lidar_mt.structures.classes import Classes
 from lidar_mt.visualization.class_counts import draw_class_counts
 from lidar_mt.visualization.figure import save_figure
@@ -34,7 +33,7 @@ def main(cfg: DictConfig) -> None:
     """Reads the split's boxes, draws one epoch and reports both."""
     classes: Classes = instantiate(cfg.classes)
     store = store_path(cfg.packed, cfg.version, cfg.split)
-    boxes = count_boxes(StoreReader(store), classes.detection)
+    boxes = split_counts(store, classes.detection)
     warn_absent(boxes, classes.detection, store)
     before = count_classes(boxes, np.arange(len(boxes)))
     after = count_classes(boxes, draw_epoch(boxes > 0, cfg.seed))

@@ -9,8 +9,10 @@ Source: Zhu et al., "Class-balanced Grouping and Sampling for Point Cloud 3D Obj
 
 from __future__ import annotations
 
+import importlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -124,13 +126,34 @@ def count_boxes(reader: StoreReader, classes: Sequence[str]) -> Counts:
     )
 
 
+def split_counts(store: Path, classes: Sequence[str]) -> Counts:
+    """Training boxes of each class in each keyframe, from the infos beside a store if there are any, else from itself.
+
+    Args:
+        store: folder of a packed split.
+        classes: detection class names.
+
+    Returns:
+        (K, C) int32 valid boxes, keyframes in the split's order.
+
+    Raises:
+        DataError: store or infos are damaged or do not belong together.
+    """
+    reader = StoreReader(store)
+    split = reader.manifest.split
+    if not (store.parent / f"nuscenes_infos_{split}.pkl").is_file():
+        return count_boxes(reader, classes)
+    infos = importlib.import_module("lidar_mt.data.gt_database").load_infos(store.parent, split)
+    return count_boxes_in_infos(infos, reader.sample_tokens, classes)
+
+
 def count_boxes_in_infos(
     infos: Iterable[Mapping[str, Any]], sample_tokens: npt.NDArray[np.bytes_], classes: Sequence[str]
 ) -> Counts:
     """The same from `nuscenes_infos_train.pkl`, which spares reading the split.
 
     Args:
-        infos: mappings with `token` (or `sample_token`), `gt_names` and `valid_flag`.
+        infos: mappings with `sample_token`, `gt_names` and `valid_flag`.
         sample_tokens: (K,) bytes, the split's keyframes in its own order.
         classes: detection class names.
 
@@ -140,7 +163,9 @@ def count_boxes_in_infos(
     Raises:
         DataError: the infos do not hold exactly the split's keyframes.
     """
-    found = {_token(info): (list(info["gt_names"]), np.asarray(info["valid_flag"], dtype=bool)) for info in infos}
+    found = {
+        info["sample_token"]: (list(info["gt_names"]), np.asarray(info["valid_flag"], dtype=bool)) for info in infos
+    }
     wanted = [token.decode() for token in sample_tokens]
     missing = next((token for token in wanted if token not in found), None)
     if missing is not None or len(found) != len(wanted):
@@ -182,10 +207,6 @@ def warn_absent(counts: Counts, classes: Sequence[str], where: object) -> None:
     absent = [name for name, total in zip(classes, counts.sum(axis=0).tolist(), strict=True) if not total]
     if absent:
         log.warning("%s has no %s: class balancing draws nothing for these classes", where, ", ".join(absent))
-
-
-def _token(info: Mapping[str, Any]) -> str:
-    return str(info["sample_token"] if "sample_token" in info else info["token"])
 
 
 def _count(keyframes: Iterable[tuple[list[str], BoolArray]], length: int, classes: Sequence[str]) -> Counts:

@@ -10,14 +10,13 @@ import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
-from lidar_mt.data.cbgs import BalancedSampler, balanced_length, count_boxes, warn_absent
+from lidar_mt.data.cbgs import BalancedSampler, balanced_length, split_counts, warn_absent
 from lidar_mt.data.collate import collate
 from lidar_mt.data.dataset import NuScenesLidarDataset
 from lidar_mt.data.layout import meta_path, store_path
 from lidar_mt.data.lmdb_store.manifest import read_manifest
-from lidar_mt.data.lmdb_store.reader import StoreReader
 from lidar_mt.data.sampler import EpochSampler
-from lidar_mt.data.transforms import Transforms
+from lidar_mt.data.transforms import Transforms, prepare
 from lidar_mt.structures.classes import Classes
 from lidar_mt.structures.errors import DataError
 from lidar_mt.structures.sample import Sample
@@ -93,7 +92,7 @@ class LidarDataModule(pl.LightningDataModule):
             DataError: the training store is missing or damaged, or holds no box of any class.
         """
         if self._presence is None:
-            counts = count_boxes(StoreReader(self.train_store), self._classes.detection)
+            counts = split_counts(self.train_store, self._classes.detection)
             if not counts.any():
                 raise DataError(
                     f"{self.train_store} holds no box of any detection class to balance; use data.cbgs=false"
@@ -135,6 +134,7 @@ class LidarDataModule(pl.LightningDataModule):
 
     def _loader(self, training: bool) -> DataLoader[Sample]:
         dataset = self.dataset(training)
+        prepare(self._transforms[training])
         return DataLoader(
             dataset,
             batch_size=self.batch_size,

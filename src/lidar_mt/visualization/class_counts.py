@@ -31,6 +31,8 @@ def draw_class_counts(names: Sequence[str], before: npt.NDArray[Any], after: npt
     height = _FRAME_PX + _ROW_PX * len(names)
     figure = new_figure(_WIDTH_PX, height)
     axes = figure.add_axes((0.2, 70 / height, 0.7, 1 - _FRAME_PX / height), facecolor=palette.PANEL)
+    axes.set_xscale("log")
+    axes.set_xlim(1, max(10, before.max(initial=0), after.max(initial=0)) * 2.5)
     rows = np.arange(len(names))
     for counts, offset, colors in (
         (before, _BAR / 2, [palette.INK_MUTED] * len(names)),
@@ -39,8 +41,6 @@ def draw_class_counts(names: Sequence[str], before: npt.NDArray[Any], after: npt
         axes.barh(rows + offset, counts, _BAR, color=colors)
         for row, count in zip(rows, counts.tolist(), strict=True):
             axes.text(max(count, 1) * 1.06, row + offset, f"{count:,}", va="center", color=palette.INK, fontsize=8)
-    axes.set_xscale("log")
-    axes.set_xlim(1, max(10, before.max(initial=0), after.max(initial=0)) * 2.5)
     axes.set_yticks(rows, names)
     axes.invert_yaxis()
     axes.tick_params(colors=palette.INK_MUTED)
