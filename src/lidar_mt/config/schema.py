@@ -22,6 +22,7 @@ class RecipeConfig:
     paths: Any = MISSING
     data: Any = MISSING
     augmentation: Any = MISSING
+    bev_labels: Any = MISSING
     model: Any = MISSING
     task: Any = MISSING
     metric: Any = MISSING

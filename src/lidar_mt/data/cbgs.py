@@ -209,7 +209,7 @@ def warn_absent(counts: Counts, classes: Sequence[str], where: object) -> None:
         log.warning("%s has no %s: class balancing draws nothing for these classes", where, ", ".join(absent))
 
 
-def _count(keyframes: Iterable[tuple[list[str], BoolArray]], length: int, classes: Sequence[str]) -> Counts:
+def _count(keyframes: Iterable[tuple[Iterable[str], BoolArray]], length: int, classes: Sequence[str]) -> Counts:
     labels = {name: label for label, name in enumerate(classes)}
     counts = np.zeros((length, len(classes)), dtype=np.int32)
     for row, (names, valid) in enumerate(keyframes):

@@ -16,7 +16,7 @@ from lidar_mt.data.dataset import NuScenesLidarDataset
 from lidar_mt.data.layout import meta_path, store_path
 from lidar_mt.data.lmdb_store.manifest import read_manifest
 from lidar_mt.data.sampler import EpochSampler
-from lidar_mt.data.transforms import Transforms, prepare
+from lidar_mt.data.transforms import Transforms, as_list, prepare
 from lidar_mt.structures.classes import Classes
 from lidar_mt.structures.errors import DataError
 from lidar_mt.structures.sample import Sample
@@ -104,6 +104,11 @@ class LidarDataModule(pl.LightningDataModule):
     def has_lidarseg(self) -> bool:
         """Both splits have labels per point, so segmentation can be trained and scored."""
         return all(read_manifest(store).has_lidarseg for store in {self.train_store, self.val_store})
+
+    def has_bev_labels(self) -> bool:
+        """Segmentation can be trained and scored: from labels per point, or from a map."""
+        makers = (step for step in as_list(self._transforms[True]) if hasattr(step, "needs_lidarseg"))
+        return any(not step.needs_lidarseg for step in makers) or self.has_lidarseg()
 
     def dataset(self, training: bool) -> NuScenesLidarDataset:
         """The training split with training transforms, or the validation split with the others."""

@@ -78,7 +78,8 @@ def rotate_and_scale(sample: Sample, angle_rad: float, factor: float) -> Sample:
     boxes[:, Z : H + 1] *= factor
     boxes[:, YAW] = wrap_angle(boxes[:, YAW] + angle_rad)
     boxes[:, VX:] = boxes[:, VX:] @ rotation.T
-    return replace(sample, points=points, boxes=boxes)
+    moved = np.array([[cos, -sin, 0, 0], [sin, cos, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1 / factor]]) * factor
+    return replace(sample, points=points, boxes=boxes, augmented_from_lidar=moved @ sample.augmented_from_lidar)
 
 
 def flip(sample: Sample, x: bool, y: bool) -> Sample:
@@ -99,7 +100,8 @@ def flip(sample: Sample, x: bool, y: bool) -> Sample:
     if y:
         _negate(points, boxes, Y, VY)
         boxes[:, YAW] = wrap_angle(-boxes[:, YAW])
-    return replace(sample, points=points, boxes=boxes)
+    mirror = np.diag([-1.0 if x else 1.0, -1.0 if y else 1.0, 1.0, 1.0])
+    return replace(sample, points=points, boxes=boxes, augmented_from_lidar=mirror @ sample.augmented_from_lidar)
 
 
 def _negate(points: npt.NDArray[np.float32], boxes: npt.NDArray[np.float32], axis: int, velocity: int) -> None:
