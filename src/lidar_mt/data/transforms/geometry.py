@@ -78,7 +78,8 @@ def rotate_and_scale(sample: Sample, angle_rad: float, factor: float) -> Sample:
     boxes[:, Z : H + 1] *= factor
     boxes[:, YAW] = wrap_angle(boxes[:, YAW] + angle_rad)
     boxes[:, VX:] = boxes[:, VX:] @ rotation.T
-    moved = np.array([[cos, -sin, 0, 0], [sin, cos, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1 / factor]]) * factor
+    moved = np.diag([factor, factor, factor, 1.0])
+    moved[:2, :2] = np.array([[cos, -sin], [sin, cos]]) * factor
     return replace(sample, points=points, boxes=boxes, augmented_from_lidar=moved @ sample.augmented_from_lidar)
 
 
