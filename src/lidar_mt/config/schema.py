@@ -81,6 +81,15 @@ class PackDataConfig:
 
 
 @dataclass
+class CalopsConfig:
+    """Keys of `python -m lidar_mt.calops`."""
+
+    grid: Any = MISSING
+    classes: Any = MISSING
+    model: Any = MISSING
+
+
+@dataclass
 class CountClassesConfig:
     """Keys of `python -m lidar_mt.count_classes`."""
 
@@ -92,15 +101,6 @@ class CountClassesConfig:
     seed: int = 0
     classes: Any = MISSING
     paths: Any = MISSING
-
-
-@dataclass
-class CalopsConfig:
-    """Keys of `python -m lidar_mt.calops`."""
-
-    grid: Any = MISSING
-    classes: Any = MISSING
-    model: Any = MISSING
 
 
 @dataclass
@@ -119,9 +119,9 @@ class SimulateConfig:
 #: Program name -> schema. Each program's YAML lists `<name>_schema` first.
 SCHEMAS: dict[str, type] = {
     "calops": CalopsConfig,
-    "count_classes": CountClassesConfig,
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
+    "count_classes": CountClassesConfig,
     "infer": InferConfig,
     "pack_data": PackDataConfig,
     "simulate": SimulateConfig,
