@@ -53,9 +53,9 @@ def render(names: tuple[str, ...], before: ClassCounts, after: ClassCounts, titl
         after: of one class-balanced epoch.
         title: of the table.
     """
-    table = Table(title=f"Classes of {title}, as it is -> class-balanced", title_justify="left", box=box.SIMPLE)
+    table = Table(title=f"Classes of {title}, as it is and class-balanced", title_justify="left", box=box.SIMPLE)
     table.add_column("class", no_wrap=True)
-    for header in ("samples", "with CBGS", "share %", "with CBGS", "boxes", "with CBGS"):
+    for header in ("samples", "samples\nCBGS", "%", "%\nCBGS", "boxes", "boxes\nCBGS"):
         table.add_column(header, justify="right", no_wrap=True)
     for label, name in enumerate(names):
         shares = [100 * counts.keyframes[label] / max(1, counts.samples) for counts in (before, after)]
