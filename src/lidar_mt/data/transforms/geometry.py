@@ -72,7 +72,10 @@ def rotate_and_scale(sample: Sample, angle_rad: float, factor: float) -> Sample:
     cos, sin = np.cos(angle_rad), np.sin(angle_rad)
     rotation = (np.array([[cos, -sin], [sin, cos]]) * factor).astype(np.float32)
     points, boxes = sample.points.copy(), sample.boxes.copy()
-    points[:, :2] = points[:, :2] @ rotation.T
+    # Not as a matrix product, which would start threads in every worker: ten times slower on a busy machine.
+    x, y = sample.points[:, X], sample.points[:, Y]
+    points[:, X] = rotation[0, 0] * x + rotation[0, 1] * y
+    points[:, Y] = rotation[1, 0] * x + rotation[1, 1] * y
     points[:, 2] *= factor
     boxes[:, : Y + 1] = boxes[:, : Y + 1] @ rotation.T
     boxes[:, Z : H + 1] *= factor

@@ -164,6 +164,15 @@ def test_a_function_of_the_generator_alone(folder):
     assert len(other.points) != len(first.points) or not np.array_equal(other.points, first.points)
 
 
+def test_the_bank_holds_arrays_and_no_object_per_entry(folder):
+    bank = ObjectBank(folder, DETECTION_CLASSES, 5, JsonObjects())
+    held = [value for value in vars(bank).values() if hasattr(value, "__len__") and len(value) >= len(bank)]
+    assert len(bank) > 200
+    assert held
+    assert all(isinstance(value, np.ndarray) and value.dtype != object for value in held)
+    assert len(pickle.dumps(bank)) < 150 * len(bank)
+
+
 def test_a_missing_file_is_named(tmp_path):
     infos = write_objects(tmp_path / "db", {"car": 1})
     path = tmp_path / "db" / infos["car"][0]["path"]
