@@ -38,10 +38,11 @@ KEYFRAME_POINTS = 34_700
 def folder(tmp_path_factory):
     folder = write_tiny_nuscenes(tmp_path_factory.mktemp("raw") / "raw", VERSION)
     write_objects(folder / "objects", dict.fromkeys(DETECTION_CLASSES, 100))
-    stripes = [[[(x, 0), (x + 4, 0), (x + 4, 3000), (x, 3000)]] for x in range(0, 2000, 8)]
-    (folder / "nowhere.geojson").write_text(json.dumps({"type": "MultiPolygon", "coordinates": stripes}))
+    outline = [(0, 0), (2000, 0), (2000, 3000), (0, 3000)]
+    holes = [[(x, 1), (x + 20, 1), (x + 20, 2999), (x, 2999)] for x in range(1, 1960, 40)]
+    (folder / "nowhere.geojson").write_text(json.dumps({"type": "MultiPolygon", "coordinates": [[outline, *holes]]}))
     mask = np.zeros((17_000, 7_000), dtype=np.uint8)
-    mask[:, ::80] = 255
+    mask[:, np.arange(7_000) // 200 % 2 == 0] = 255
     Image.fromarray(mask).save(folder / "maps" / "mask.png", compress_level=1)
     return folder
 
@@ -57,10 +58,10 @@ def sample(folder):
 
 STEPS = {
     "gt_sampling": lambda folder: GtSampling(CLASSES, folder / "objects", TARGETS, reader=JsonObjects()),
-    "rotation_scaling": lambda folder: GlobalRotationScaling(0.3925, 0.95, 1.05),
-    "flip": lambda folder: RandomFlip(1.0, 0.0),
-    "range_filter": lambda folder: RangeFilter(GRID),
-    "labels_lidarseg": lambda folder: BevLabelMap(GRID),
+    "rotation_scaling": lambda _: GlobalRotationScaling(0.3925, 0.95, 1.05),
+    "flip": lambda _: RandomFlip(1.0, 0.0),
+    "range_filter": lambda _: RangeFilter(GRID),
+    "labels_lidarseg": lambda _: BevLabelMap(GRID),
     "labels_map_polygons": lambda folder: BevMapLabels(GRID, folder, VERSION, folder),
     "labels_map_mask": lambda folder: BevMapLabels(GRID, folder, VERSION),
 }
