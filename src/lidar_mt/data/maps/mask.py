@@ -76,16 +76,18 @@ class RasterMask:
 
         A position belongs to the pixel that the devkit's `MapMask` rounds it to.
         """
-        row, column = np.mgrid[: shape[0], : shape[1]]
+        row, column = np.arange(shape[0])[:, None], np.arange(shape[1])
         (a, b, x0), (c, d, y0) = global_from_cell / RESOLUTION_M
-        right = np.rint(a * column + b * row + x0).astype(np.int64)
-        down = np.rint(self.shape[0] - (c * column + d * row + y0)).astype(np.int64)
+        right = np.rint(a * column + (b * row + x0)).astype(np.int32)
+        down = np.rint(self.shape[0] - (c * column + (d * row + y0))).astype(np.int32)
         top, bottom = np.clip([down.min(), down.max() + 1], 0, self.shape[0]).tolist()
         left, end = np.clip([right.min(), right.max() + 1], 0, self.shape[1]).tolist()
-        inside = (down >= top) & (down < bottom) & (right >= left) & (right < end)
         found = np.zeros(shape, dtype=bool)
         if top < bottom and left < end:
-            found[inside] = self.crop(top, bottom, left, end)[down[inside] - top, right[inside] - left]
+            # Cells beyond the picture look up any pixel and are cleared afterwards.
+            tile = self.crop(top, bottom, left, end)
+            found = tile[np.clip(down, top, bottom - 1) - top, np.clip(right, left, end - 1) - left]
+            found &= (down >= top) & (down < bottom) & (right >= left) & (right < end)
         return found
 
 
