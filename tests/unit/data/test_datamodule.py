@@ -124,7 +124,7 @@ def test_splits_and_folders(packed):
 def test_a_split_that_was_not_packed_is_named(packed):
     module = datamodule(packed, train_split="test")
     for ask in (module.steps_per_epoch, module.train_dataloader):
-        with pytest.raises(DataError, match=r"no lmdb at .*test_lmdb; run `make pack-data`"):
+        with pytest.raises(DataError, match=r"no lmdb at .*test_lmdb .*run `make pack-data"):
             ask()
 
 
