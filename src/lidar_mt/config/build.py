@@ -147,12 +147,13 @@ def total_steps(trainer: pl.Trainer, batches: int) -> int:
 
 
 def drop_unlabelled_tasks(cfg: DictConfig, datamodule: LidarDataModule) -> None:
-    """Takes segmentation out of network, tasks and metrics when the data set has no labels per point."""
-    if "segmentation" not in cfg.task or datamodule.has_lidarseg():
+    """Takes segmentation out of network, tasks and metrics when nothing in the data set labels the ground."""
+    if "segmentation" not in cfg.task or datamodule.has_bev_labels():
         return
     if len(cfg.task) == 1:
         raise DataError(
-            f"{datamodule.train_store} has no lidarseg labels, so there is nothing to segment; use task=detection"
+            f"{datamodule.train_store} has no lidarseg labels, so there is nothing to segment; use task=detection, "
+            "or bev_labels=map_mask"
         )
     log.warning("%s has no lidarseg labels: training detection alone", datamodule.train_store)
     with open_dict(cfg):

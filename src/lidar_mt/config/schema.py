@@ -22,6 +22,7 @@ class RecipeConfig:
     paths: Any = MISSING
     data: Any = MISSING
     augmentation: Any = MISSING
+    bev_labels: Any = MISSING
     model: Any = MISSING
     task: Any = MISSING
     metric: Any = MISSING
@@ -116,6 +117,20 @@ class CalopsConfig:
 
 
 @dataclass
+class CountClassesConfig:
+    """Keys of `python -m lidar_mt.count_classes`."""
+
+    packed: str = MISSING
+    version: str = MISSING
+    split: str = MISSING
+    out: str = MISSING
+    run_name: str = MISSING
+    seed: int = 0
+    classes: Any = MISSING
+    paths: Any = MISSING
+
+
+@dataclass
 class SimulateConfig:
     """Keys of `python -m lidar_mt.simulate`."""
 
@@ -134,6 +149,7 @@ SCHEMAS: dict[str, type] = {
     "create_data": CreateDataConfig,
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
+    "count_classes": CountClassesConfig,
     "infer": InferConfig,
     "pack_data": PackDataConfig,
     "verify_data": VerifyDataConfig,

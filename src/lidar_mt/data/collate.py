@@ -23,9 +23,7 @@ def collate(samples: Sequence[Sample]) -> Batch:
     maps = [sample.bev_labels for sample in samples if sample.bev_labels is not None]
     if maps and len(maps) < len(samples):
         missing = [sample.token for sample in samples if sample.bev_labels is None]
-        raise DataError(
-            f"keyframes {missing} have no lidarseg labels but others of their batch do; pack the data again"
-        )
+        raise DataError(f"keyframes {missing} have no BEV labels but others of their batch do; pack the data again")
     return Batch(
         tokens=[sample.token for sample in samples],
         points=[torch.from_numpy(sample.points) for sample in samples],

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
+import numpy.typing as npt
 import pytorch_lightning as pl
 import torch
 from torch.utils.data import DataLoader
 
+from lidar_mt.data.cbgs import BalancedSampler, balanced_length, split_counts, warn_absent
 from lidar_mt.data.collate import collate
 from lidar_mt.data.dataset import NuScenesLidarDataset
 from lidar_mt.data.layout import meta_path, store_path
 from lidar_mt.data.lmdb_store.manifest import read_manifest
 from lidar_mt.data.sampler import EpochSampler
-from lidar_mt.data.transforms import Transforms
+from lidar_mt.data.transforms import Transforms, as_list, prepare
 from lidar_mt.structures.classes import Classes
+from lidar_mt.structures.errors import DataError
 from lidar_mt.structures.sample import Sample
 
 
@@ -35,6 +39,8 @@ class LidarDataModule(pl.LightningDataModule):
         batch_size: samples per rank and step.
         num_workers: loader processes per rank; 0 loads in the training process.
         seed: of sample order and augmentation.
+        cbgs: show rare classes more often in training, see `data.cbgs`.
+        cbgs_new_draw: balance anew every epoch.
     """
 
     def __init__(
@@ -50,6 +56,8 @@ class LidarDataModule(pl.LightningDataModule):
         batch_size: int = 4,
         num_workers: int = 0,
         seed: int = 0,
+        cbgs: bool = False,
+        cbgs_new_draw: bool = False,
     ) -> None:
         super().__init__()
         self.version = version
@@ -64,6 +72,9 @@ class LidarDataModule(pl.LightningDataModule):
         self._transforms = {True: train_transforms, False: eval_transforms}
         self._num_sweeps = num_sweeps
         self._seed = seed
+        self._cbgs = cbgs
+        self._cbgs_new_draw = cbgs_new_draw
+        self._presence: npt.NDArray[np.bool_] | None = None
 
     def steps_per_epoch(self, world_size: int = 1) -> int:
         """Batches per rank and training epoch, known before any trainer or worker exists.
@@ -71,12 +82,33 @@ class LidarDataModule(pl.LightningDataModule):
         Raises:
             DataError: the training store is missing or damaged.
         """
-        keyframes = read_manifest(self.train_store).keyframes
-        return math.ceil(math.ceil(keyframes / world_size) / self.batch_size)
+        samples = balanced_length(self.presence()) if self._cbgs else read_manifest(self.train_store).keyframes
+        return math.ceil(math.ceil(samples / world_size) / self.batch_size)
+
+    def presence(self) -> npt.NDArray[np.bool_]:
+        """(K, C) bool: which training keyframe holds a valid box of which class; found out once.
+
+        Raises:
+            DataError: the training store is missing or damaged, or holds no box of any class.
+        """
+        if self._presence is None:
+            counts = split_counts(self.train_store, self._classes.detection)
+            if not counts.any():
+                raise DataError(
+                    f"{self.train_store} holds no box of any detection class to balance; use data.cbgs=false"
+                )
+            warn_absent(counts, self._classes.detection, self.train_store)
+            self._presence = counts > 0
+        return self._presence
 
     def has_lidarseg(self) -> bool:
         """Both splits have labels per point, so segmentation can be trained and scored."""
         return all(read_manifest(store).has_lidarseg for store in {self.train_store, self.val_store})
+
+    def has_bev_labels(self) -> bool:
+        """Segmentation can be trained and scored: from labels per point, or from a map."""
+        makers = (step for step in as_list(self._transforms[True]) if hasattr(step, "needs_lidarseg"))
+        return any(not step.needs_lidarseg for step in makers) or self.has_lidarseg()
 
     def dataset(self, training: bool) -> NuScenesLidarDataset:
         """The training split with training transforms, or the validation split with the others."""
@@ -107,11 +139,11 @@ class LidarDataModule(pl.LightningDataModule):
 
     def _loader(self, training: bool) -> DataLoader[Sample]:
         dataset = self.dataset(training)
-        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        prepare(self._transforms[training])
         return DataLoader(
             dataset,
             batch_size=self.batch_size,
-            sampler=EpochSampler(len(dataset), training, self._seed, rank, world_size),
+            sampler=self._sampler(len(dataset), training),
             num_workers=self.num_workers,
             collate_fn=collate,
             pin_memory=torch.cuda.is_available(),
@@ -120,3 +152,9 @@ class LidarDataModule(pl.LightningDataModule):
             # the weights' random numbers.
             generator=torch.Generator().manual_seed(self._seed),
         )
+
+    def _sampler(self, length: int, training: bool) -> EpochSampler:
+        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        if training and self._cbgs:
+            return BalancedSampler(self.presence(), self._seed, rank, world_size, self._cbgs_new_draw)
+        return EpochSampler(length, training, self._seed, rank, world_size)

@@ -16,8 +16,8 @@ from lidar_mt.structures.classes import Classes
 from lidar_mt.structures.errors import DataError
 from lidar_mt.structures.sample import Sample
 
-#: An index, or an (epoch, index) pair as `EpochSampler` draws it.
-Item = int | tuple[int, int]
+#: An index, or (epoch, index) or (epoch, index, copy) as a sampler draws it.
+Item = int | tuple[int, ...]
 
 
 class NuScenesLidarDataset(Dataset[Sample]):
@@ -78,13 +78,13 @@ class NuScenesLidarDataset(Dataset[Sample]):
         """Reads, merges and transforms one keyframe.
 
         Args:
-            item: index, or (epoch, index).
+            item: index, or (epoch, index), or (epoch, index, copy) where an epoch holds a keyframe more than once.
 
         Raises:
             DataError: a record is missing or damaged.
         """
-        epoch, index = item if isinstance(item, tuple) else (self._epoch, item)
-        rng = np.random.default_rng((self._seed, epoch, index))
+        epoch, index, *copy = item if isinstance(item, tuple) else (self._epoch, item)
+        rng = np.random.default_rng((self._seed, epoch, index, *copy))
         sample = self._read(self._reader.keyframe(self.token(index)), rng)
         for transform in self._transforms:
             sample = transform(sample, rng)

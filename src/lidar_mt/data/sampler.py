@@ -9,7 +9,7 @@ import numpy as np
 from torch.utils.data import Sampler
 
 
-class EpochSampler(Sampler[tuple[int, int]]):
+class EpochSampler(Sampler[tuple[int, ...]]):
     """Draws (epoch, index) pairs, so that the epoch reaches persistent workers with each item.
 
     Training ranks get the same number of samples each, the first few twice where the number does not divide, because
@@ -40,10 +40,16 @@ class EpochSampler(Sampler[tuple[int, int]]):
             return math.ceil(self._length / self._world_size)
         return len(range(self._rank, self._length, self._world_size))
 
-    def __iter__(self) -> Iterator[tuple[int, int]]:
-        epoch = self._epoch
+    def __iter__(self) -> Iterator[tuple[int, ...]]:
+        items = self.items(self._epoch)
+        if self._shuffle:
+            total = len(self) * self._world_size
+            items = (items * math.ceil(total / max(1, len(items))))[:total]
+        return iter(items[self._rank :: self._world_size])
+
+    def items(self, epoch: int) -> list[tuple[int, ...]]:
+        """(epoch, index) of all ranks, in order."""
         order = np.arange(self._length)
         if self._shuffle:
             order = np.random.default_rng((self._seed, epoch)).permutation(self._length)
-            order = np.resize(order, len(self) * self._world_size)
-        return ((epoch, index) for index in order[self._rank :: self._world_size].tolist())
+        return [(epoch, index) for index in order.tolist()]

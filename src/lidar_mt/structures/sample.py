@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -25,6 +25,8 @@ class Sample:
         bev_labels: (H, W) int64 segmentation class of each cell, -1 where ignored; None until a transform builds it.
         ego_from_lidar: (4, 4) float64 rigid transform of the keyframe.
         global_from_ego: (4, 4) float64 rigid transform of the keyframe.
+        augmented_from_lidar: (4, 4) float64 transform of the recorded LiDAR frame into the frame that points and boxes
+            are in now. A transform that moves the whole scene multiplies it from the left.
     """
 
     token: str
@@ -37,6 +39,7 @@ class Sample:
     ego_from_lidar: npt.NDArray[np.float64]
     global_from_ego: npt.NDArray[np.float64]
     bev_labels: npt.NDArray[np.int64] | None = None
+    augmented_from_lidar: npt.NDArray[np.float64] = field(default_factory=lambda: np.eye(4))
 
 
 @dataclass

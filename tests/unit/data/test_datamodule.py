@@ -1,10 +1,13 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 import pytorch_lightning as pl
 import torch
 from tests.helpers.tiny_lidar import VERSION
 
+from lidar_mt.data.cbgs import BalancedSampler
 from lidar_mt.data.datamodule import LidarDataModule
 from lidar_mt.data.layout import meta_path
 from lidar_mt.data.packing import pack_split
@@ -47,6 +50,41 @@ def test_workers_change_nothing(packed):
     assert [b.tokens for b in batches(alone, 0)] != [b.tokens for b in batches(alone, 1)]
 
 
+@pytest.mark.parametrize("new_draw", [False, True])
+def test_workers_change_nothing_when_classes_are_balanced(packed, new_draw):
+    def loader(workers):
+        options = {"cbgs": True, "cbgs_new_draw": new_draw}
+        return datamodule(packed, num_workers=workers, batch_size=7, **options).train_dataloader()
+
+    alone, *others = (loader(n) for n in (0, 2, 4))
+    for epoch in (0, 1):
+        expected = batches(alone, epoch)
+        for other in others:
+            assert_same(expected, batches(other, epoch))
+
+
+def test_a_keyframe_that_comes_again_is_augmented_anew(packed):
+    loader = datamodule(packed, cbgs=True).train_dataloader()
+    boxes: dict[str, list[torch.Tensor]] = {}
+    for batch in batches(loader, 0):
+        for token, table in zip(batch.tokens, batch.boxes, strict=True):
+            boxes.setdefault(token, []).append(table)
+    again = [tables for tables in boxes.values() if len(tables) > 1]
+    assert again
+    assert all(not torch.equal(tables[0][:, :2], tables[1][:, :2]) for tables in again)
+
+
+@pytest.mark.parametrize(("batch_size", "world_size"), [(3, 1), (5, 2), (7, 3)])
+def test_steps_of_a_balanced_epoch_are_known_in_advance(packed, batch_size, world_size):
+    module = datamodule(packed, batch_size=batch_size, cbgs=True)
+    samplers = [BalancedSampler(module.presence(), 0, rank, world_size) for rank in range(world_size)]
+    steps = {math.ceil(len(list(sampler)) / batch_size) for sampler in samplers}
+    assert steps == {module.steps_per_epoch(world_size)}
+    if world_size == 1:
+        assert len(module.train_dataloader()) == module.steps_per_epoch()
+    assert len(list(module.val_dataloader().sampler)) == 8  # evaluation sees every keyframe once
+
+
 def test_loading_leaves_the_global_generators_alone(packed):
     loader = datamodule(packed, num_workers=2).train_dataloader()
     torch.manual_seed(0)
@@ -86,7 +124,7 @@ def test_splits_and_folders(packed):
 def test_a_split_that_was_not_packed_is_named(packed):
     module = datamodule(packed, train_split="test")
     for ask in (module.steps_per_epoch, module.train_dataloader):
-        with pytest.raises(DataError, match=r"no lmdb at .*test_lmdb; run `make pack-data`"):
+        with pytest.raises(DataError, match=r"no lmdb at .*test_lmdb .*run `make pack-data"):
             ask()
 
 

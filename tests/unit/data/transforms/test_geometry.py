@@ -101,9 +101,19 @@ def test_the_rest_of_the_sample_is_kept_and_the_input_too():
     after = move(before, 0.3, 1.05, (True, True))
     for name in (field.name for field in fields(before)):
         np.testing.assert_array_equal(getattr(before, name), getattr(kept, name))
-        if name not in ("points", "boxes"):
+        if name not in ("points", "boxes", "augmented_from_lidar"):
             np.testing.assert_array_equal(getattr(after, name), getattr(kept, name))
     np.testing.assert_array_equal(after.points[:, 3:], before.points[:, 3:])  # intensity and time lag
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(0, 9), ANGLES, FACTORS, FLIPS, ANGLES)
+def test_the_transform_that_is_kept_is_the_one_that_was_applied(seed, angle, factor, flips, again):
+    before = random_sample(seed)
+    after = rotate_and_scale(move(before, angle, factor, flips), again, 1.1)
+    xyz = np.c_[before.points[:, :3], np.ones(len(before.points))] @ after.augmented_from_lidar.T
+    np.testing.assert_allclose(xyz[:, :3], after.points[:, :3], atol=1e-4)
+    np.testing.assert_array_equal(xyz[:, 3], 1)
 
 
 def test_samples_without_boxes_move():
