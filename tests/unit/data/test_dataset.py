@@ -122,5 +122,5 @@ def test_an_empty_store_is_named(tmp_path):
 
 
 def test_a_missing_store_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"no lmdb at .*val_lmdb; run `make pack-data`"):
+    with pytest.raises(DataError, match=r"no lmdb at .*val_lmdb .*run `make pack-data"):
         NuScenesLidarDataset(tmp_path / "val_lmdb", CLASSES)
