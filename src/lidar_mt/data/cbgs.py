@@ -9,7 +9,6 @@ Source: Zhu et al., "Class-balanced Grouping and Sampling for Point Cloud 3D Obj
 
 from __future__ import annotations
 
-import importlib
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from lidar_mt.data.gt_database import load_infos
 from lidar_mt.data.lmdb_store.reader import StoreReader
 from lidar_mt.data.sampler import EpochSampler
 from lidar_mt.structures.errors import DataError
@@ -143,7 +143,7 @@ def split_counts(store: Path, classes: Sequence[str]) -> Counts:
     split = reader.manifest.split
     if not (store.parent / f"nuscenes_infos_{split}.pkl").is_file():
         return count_boxes(reader, classes)
-    infos = importlib.import_module("lidar_mt.data.gt_database").load_infos(store.parent, split)
+    infos = load_infos(store.parent, split)
     return count_boxes_in_infos(infos, reader.sample_tokens, classes)
 
 

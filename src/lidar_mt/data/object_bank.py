@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, Protocol, cast
 import numpy as np
 import numpy.typing as npt
 
+from lidar_mt.data import gt_database
 from lidar_mt.structures.boxes import BOX_SIZE
 from lidar_mt.structures.errors import DataError
 
@@ -106,7 +106,7 @@ class ObjectBank:
     def _reader(self) -> ObjectReader:
         if self._given_reader is not None:
             return self._given_reader
-        return cast(ObjectReader, importlib.import_module("lidar_mt.data.gt_database"))
+        return cast(ObjectReader, gt_database)
 
 
 def _usable(infos: Sequence[Mapping[str, Any]], min_points: int) -> list[Mapping[str, Any]]:
