@@ -148,7 +148,8 @@ def test_a_damaged_record_is_named_without_a_traceback_also_from_a_loader_proces
     assert outcome.status == 2
     message = outcome.err.split("error:", 1)[1]
     assert "Traceback" not in message
-    assert "make pack-data" in message
+    assert "is damaged" in message
+    assert "lidar_mt.pack_data" in message
 
 
 def test_overfitting_two_batches_lowers_the_loss(programs, workspace):
