@@ -21,8 +21,8 @@ from nuscenes.utils.geometry_utils import points_in_box
 from shapely.geometry import Polygon
 
 from lidar_mt.data.simulation import Plan, write_dataset
-from lidar_mt.data.simulation.records import TABLE_NAMES
 from lidar_mt.structures.classes import DETECTION_CLASSES
+from lidar_mt.structures.nuscenes_tables import TABLE_NAMES
 
 KEYFRAMES, SWEEPS = 4, 2
 PLAN = Plan("v1.0-mini", ("scene-0061", "scene-0103"), KEYFRAMES, SWEEPS, seed=3)

@@ -35,6 +35,7 @@ from lidar_mt.data.nuscenes.scene_rows import SplitRows, read_split, scene_table
 from lidar_mt.data.nuscenes.tables import READ_TABLES, SceneRow, Tables
 from lidar_mt.data.progress import Progress
 from lidar_mt.structures.errors import DataError
+from lidar_mt.structures.nuscenes_tables import TABLE_NAMES
 
 #: Lies in the data root of a simulated set.
 SIMULATED_MARKER = "simulation.json"
@@ -43,21 +44,7 @@ log = logging.getLogger(__name__)
 
 #: What the devkit opens. Not lidarseg.json or panoptic.json: with one of them present the devkit demands every label
 #: file as well, which evaluation of boxes has no use for.
-META_TABLES = (
-    "attribute",
-    "calibrated_sensor",
-    "category",
-    "ego_pose",
-    "instance",
-    "log",
-    "map",
-    "sample",
-    "sample_annotation",
-    "sample_data",
-    "scene",
-    "sensor",
-    "visibility",
-)
+META_TABLES = TABLE_NAMES
 
 
 #: Keyframes of the official versions, by split.

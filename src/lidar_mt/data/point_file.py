@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lidar_mt.data.sweeps import TIME_LAG
 from lidar_mt.structures.errors import DataError
 
 FloatArray = npt.NDArray[np.float32]
@@ -30,7 +31,6 @@ _FLOAT_BYTES = 4
 # In this order: a size that fits both is read as the first.
 _BIN_COLUMNS = (5, 4)
 _BOTH_BYTES = 80
-_TIME_LAG = 4
 # Ten sweeps span half a second. A ring index saved as the fifth column of a .npy file reaches far beyond this.
 _MAX_TIME_LAG_S = 2.0
 
@@ -110,7 +110,7 @@ def _read_npy(path: Path) -> FloatArray:
     points = np.zeros((len(values), 5), dtype=np.float32)
     with np.errstate(over="ignore"):  # what does not fit float32 becomes infinite and is dropped
         points[:, : values.shape[1]] = values
-    lag = points[:, _TIME_LAG]
+    lag = points[:, TIME_LAG]
     if np.any((lag < 0) | (lag > _MAX_TIME_LAG_S)):
         raise DataError(
             f"{path}: the fifth column reaches from {lag.min():g} to {lag.max():g}; expected a time lag of 0 to "

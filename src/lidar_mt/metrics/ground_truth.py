@@ -13,22 +13,8 @@ from nuscenes.eval.detection.utils import category_to_detection_name
 from nuscenes.utils.splits import create_splits_scenes, get_scenes_of_split, is_predefined_split
 
 from lidar_mt.structures.errors import ConfigError, DataError
+from lidar_mt.structures.nuscenes_tables import TABLE_NAMES
 
-_TABLES = (
-    "category",
-    "attribute",
-    "visibility",
-    "instance",
-    "sensor",
-    "calibrated_sensor",
-    "ego_pose",
-    "log",
-    "scene",
-    "sample",
-    "sample_data",
-    "sample_annotation",
-    "map",
-)
 _VERSION_ENDING = {"mini_train": "mini", "mini_val": "mini", "test": "test"}  # the other predefined splits: trainval
 _NAMED = 3
 
@@ -75,7 +61,7 @@ def check_tables(data_root: str | Path, version: str) -> None:
             f"no nuScenes tables at {folder} ({there}); run `make pack-data`, "
             "or name the folder of the tables with data_root=DIR version=NAME"
         )
-    missing = [f"{table}.json" for table in _TABLES if not (folder / f"{table}.json").is_file()]
+    missing = [f"{table}.json" for table in TABLE_NAMES if not (folder / f"{table}.json").is_file()]
     if missing:
         raise DataError(f"{folder} lacks {', '.join(missing)}; copy the version's 13 tables there")
 

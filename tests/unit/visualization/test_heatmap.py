@@ -49,7 +49,9 @@ def test_classes_wrap_into_lines_without_overlap(classes, lines):
 
 
 def test_a_diverged_prediction_is_still_drawn():
-    to_image_tensor(draw_heatmaps(np.zeros((1, 8, 8)), np.full((1, 8, 8), np.nan), ["car"]))
+    image = to_image_tensor(draw_heatmaps(np.zeros((1, 8, 8)), np.full((1, 8, 8), np.nan), ["car"]))
+    assert image.shape[0] == 3
+    assert image.float().std() > 0
 
 
 @pytest.mark.parametrize(

@@ -14,9 +14,10 @@ from typing import Any
 
 from tqdm import tqdm
 
-from lidar_mt.data.simulation.records import TABLE_NAMES, Namer, Tables, merge, shared_tables
+from lidar_mt.data.simulation.records import Namer, Tables, merge, shared_tables
 from lidar_mt.data.simulation.scene import TURNS_PER_KEYFRAME, SceneJob, simulate_scene
 from lidar_mt.structures.errors import ConfigError, DataError
+from lidar_mt.structures.nuscenes_tables import TABLE_NAMES
 
 #: Marks a folder as simulated and says how; also what allows a later run to replace it.
 MARKER = "simulation.json"

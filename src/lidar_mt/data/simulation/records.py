@@ -14,23 +14,6 @@ from lidar_mt.data.simulation.taxonomy import ATTRIBUTES, LIDARSEG_NAMES, SENSOR
 Record = dict[str, Any]
 Tables = dict[str, list[Record]]
 
-#: The official tables; lidarseg comes on top.
-TABLE_NAMES = (
-    "attribute",
-    "calibrated_sensor",
-    "category",
-    "ego_pose",
-    "instance",
-    "log",
-    "map",
-    "sample",
-    "sample_annotation",
-    "sample_data",
-    "scene",
-    "sensor",
-    "visibility",
-)
-
 #: Categories without a description of their own are scenery that only lidarseg names.
 _ANNOTATED = ("human.", "vehicle.", "movable_object.", "static_object.", "animal")
 
