@@ -78,6 +78,7 @@ class PackDataConfig:
     out: str = MISSING
     overwrite: bool = False
     workers: int | None = None
+    executor: Any = MISSING
     paths: Any = MISSING
 
 
@@ -101,6 +102,7 @@ class CreateDataConfig:
     split: str = MISSING
     out: str = MISSING
     workers: int | None = None
+    executor: Any = MISSING
     allow_empty: bool = False
     overwrite: bool = False
     classes: Any = MISSING

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import uuid
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -86,7 +87,7 @@ def run_chunk(job: ChunkJob) -> int:
     try:
         frames = [_store_objects(job, reader, token.decode()) for token in tokens]
         body = msgspec.msgpack.encode(frames)
-        partial = job.part.with_suffix(".partial")
+        partial = job.part.with_suffix(f".{uuid.uuid4().hex}.partial")
         partial.write_bytes(zlib.crc32(body).to_bytes(_CRC_BYTES, "little") + body)
         partial.replace(job.part)
     except OSError as error:

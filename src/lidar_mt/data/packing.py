@@ -20,14 +20,14 @@ import numpy as np
 import numpy.typing as npt
 
 from lidar_mt import __version__
-from lidar_mt.data.executor import run_in_order
+from lidar_mt.data.executor import Executor, LocalExecutor
 from lidar_mt.data.layout import meta_path, store_path
 from lidar_mt.data.lmdb_store.codec import INDEX_KEY, SCHEMA_VERSION, decode, keyframe_key, scene_key, sweep_key
 from lidar_mt.data.lmdb_store.disk import free_bytes, write_error
 from lidar_mt.data.lmdb_store.manifest import CONVENTION, Manifest, hash_files
 from lidar_mt.data.lmdb_store.points import PackedPoints
 from lidar_mt.data.lmdb_store.records import TOKEN_BYTES, Array, IndexRecord, SceneRecord, SweepRecord
-from lidar_mt.data.lmdb_store.shard import DamagedShardError, read_shard, write_shard
+from lidar_mt.data.lmdb_store.shard import DamagedShardError, read_shard, shard_checksum, write_shard
 from lidar_mt.data.lmdb_store.writer import StoreWriter, refuse_finished
 from lidar_mt.data.nuscenes.keyframes import keyframe_lidar, keyframe_record, previous_sweeps, read_points
 from lidar_mt.data.nuscenes.labels import check_lidarseg_categories, read_lidarseg
@@ -69,7 +69,7 @@ class SceneJob:
         version: name of the table folder.
         scene: the scene.
         rows: its table rows, from `SplitRows.scene_rows`.
-        shard: file to write.
+        shard: file to write, where the merging process finds it.
     """
 
     root: Path
@@ -79,7 +79,15 @@ class SceneJob:
     shard: Path
 
 
-def pack_split(src: Path, version: str, split: str, out: Path, overwrite: bool = False, workers: int = 1) -> Manifest:
+def pack_split(
+    src: Path,
+    version: str,
+    split: str,
+    out: Path,
+    overwrite: bool = False,
+    workers: int = 1,
+    executor: Executor | None = None,
+) -> Manifest:
     """Packs one split, scene by scene.
 
     A run that was stopped is taken up where it was: finished scenes are kept as long as the tables are the same. The
@@ -91,7 +99,8 @@ def pack_split(src: Path, version: str, split: str, out: Path, overwrite: bool =
         split: 'train' or 'val', in a version that ends in 'test' 'test'.
         out: packed root.
         overwrite: replace a finished store.
-        workers: processes.
+        workers: processes of this machine.
+        executor: where the scenes are packed, in place of these processes.
 
     Returns:
         The manifest of the store.
@@ -111,16 +120,16 @@ def pack_split(src: Path, version: str, split: str, out: Path, overwrite: bool =
         )
     # First, because a missing map should not come to light after hours of packing.
     copy_meta(src, version, meta_path(out, version))
-    workers = max(1, min(workers, len(rows.scenes)))
+    executor = executor or LocalExecutor(workers)
     tables_hash = hash_files(path for path in (src / version / f"{name}.json" for name in READ_TABLES) if path.exists())
     plan = json.dumps([SCHEMA_VERSION, CONVENTION, __version__, version, split, tables_hash])
     with StoreWriter(path, overwrite, resume=plan) as writer:
-        check_space(rows, writer.partial, workers)
-        _pack_scenes(rows, writer, workers, f"packing {version} {split}")
+        check_space(rows, writer.partial, min(executor.workers, len(rows.scenes)))
+        _pack_scenes(rows, writer, executor, f"packing {version} {split}")
         return _finish(rows, writer, split, tables_hash)
 
 
-def _pack_scenes(rows: SplitRows, writer: StoreWriter, workers: int, what: str) -> None:
+def _pack_scenes(rows: SplitRows, writer: StoreWriter, executor: Executor, what: str) -> None:
     shards = writer.partial / _SHARDS
     shards.mkdir(exist_ok=True)
     for stale in shards.glob("*.tmp"):
@@ -129,47 +138,56 @@ def _pack_scenes(rows: SplitRows, writer: StoreWriter, workers: int, what: str) 
     done = sum(rows.keyframes) - sum(rows.keyframes[i] for i in todo)
     if done:
         log.info("going on: %d of %d scenes are packed already", len(rows.scenes) - len(todo), len(rows.scenes))
-    jobs = (
-        SceneJob(rows.root, rows.version, rows.scenes[i], rows.scene_rows(i), shards / f"{rows.scenes[i].name}.shard")
-        for i in todo
-    )
+
+    def job(i: int) -> SceneJob:
+        scene = rows.scenes[i]
+        return SceneJob(rows.root, rows.version, scene, rows.scene_rows(i), shards / f"{scene.name}.shard")
+
+    checksums = executor.run(pack_scene, map(job, todo), len(todo))
     with Progress(what, "keyframe", sum(rows.keyframes), done) as progress:
-        for i, job in zip(todo, run_in_order(pack_scene, jobs, workers), strict=True):
-            _merge(writer, job)
+        for i, checksum in zip(todo, checksums, strict=True):
+            shard = shards / f"{rows.scenes[i].name}.shard"
+            try:
+                _merge(writer, shard, rows.scenes[i], checksum)
+            except DamagedShardError as error:
+                log.warning("%s: packing that scene again", error)
+                shard.unlink()
+                _merge(writer, shard, rows.scenes[i], pack_scene(job(i)))
             progress.update(rows.keyframes[i])
 
 
-def pack_scene(job: SceneJob) -> SceneJob:
-    """Packs a scene into its shard; a shard of an earlier run is kept.
+def pack_scene(job: SceneJob) -> int:
+    """Packs a scene into its shard; a shard of an earlier run is kept when all of it is right.
 
     Returns:
-        The job, for the process that merges.
+        Checksum of the shard's last record, by which the process that merges knows the shard.
 
     Raises:
         DataError: a row or file of the scene is missing or damaged, or the disk is full.
     """
     if job.shard.exists():
-        return job
+        try:
+            return shard_checksum(job.shard, job.scene.token)
+        except DamagedShardError as error:
+            # Left by a power cut, which may lose what was written last.
+            log.warning("%s: packing that scene again", error)
     tables = scene_tables(job.root, job.version, job.rows)
     _token_array([sample.token for sample in tables.samples_of.get(job.scene.token, ())])
     try:
-        write_shard(job.shard, job.scene.token, job.scene.name, scene_records(tables, job.scene))
+        return write_shard(job.shard, job.scene.token, job.scene.name, scene_records(tables, job.scene))
     except OSError as error:
         raise write_error(job.shard, error) from error
-    return job
 
 
-def _merge(writer: StoreWriter, job: SceneJob) -> None:
+def _merge(writer: StoreWriter, shard: Path, scene: SceneRow, checksum: int) -> None:
     """Moves a shard into the store, in one transaction: a scene is there as a whole or not at all."""
-    try:
-        writer.put_together(lambda: read_shard(job.shard, job.scene.token))
-    except DamagedShardError:
-        # Left by a power cut, which may lose what was written last.
-        log.warning("%s is damaged: packing that scene again", job.shard)
-        job.shard.unlink()
-        pack_scene(job)
-        writer.put_together(lambda: read_shard(job.shard, job.scene.token))
-    job.shard.unlink()
+    if not shard.is_file():
+        raise DataError(
+            f"{shard} is not there, though {scene.name} was packed into it: the machines that pack do not share "
+            "this folder; pass out= on a file system that all of them see under the same path"
+        )
+    writer.put_together(lambda: read_shard(shard, scene.token, checksum))
+    shard.unlink()
 
 
 def _finish(rows: SplitRows, writer: StoreWriter, split: str, tables_hash: str) -> Manifest:
