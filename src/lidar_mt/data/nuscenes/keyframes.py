@@ -11,7 +11,7 @@ from lidar_mt.data.lmdb_store.points import POINT_BYTES
 from lidar_mt.data.lmdb_store.records import Array, KeyframeRecord, Pose, SweepRef
 from lidar_mt.data.nuscenes.labels import box_velocity, detection_name
 from lidar_mt.data.nuscenes.tables import AnnotationRow, SampleDataRow, SampleRow, Tables
-from lidar_mt.structures.boxes import BOX_SIZE, transform_boxes
+from lidar_mt.structures.boxes import BOX_SIZE, YAW, W, transform_boxes
 from lidar_mt.structures.errors import DataError
 
 #: Previous sweeps that a keyframe refers to.
@@ -116,10 +116,12 @@ def global_boxes(tables: Tables, annotations: list[AnnotationRow]) -> npt.NDArra
         (N, 9) float64 in the global frame, see `structures.boxes`.
     """
     boxes = np.empty((len(annotations), BOX_SIZE))
-    for box, row in zip(boxes, annotations, strict=True):
-        heading = Pose(row.rotation, row.translation).matrix()[:3, 0]
-        velocity = box_velocity(tables, row)
-        box[:] = (*row.translation, *row.size, np.arctan2(heading[1], heading[0]), *velocity)
+    boxes[:, :W] = [row.translation for row in annotations] or np.empty((0, 3))
+    boxes[:, W:YAW] = [row.size for row in annotations] or np.empty((0, 3))
+    boxes[:, YAW + 1 :] = [box_velocity(tables, row) for row in annotations] or np.empty((0, 2))
+    # The direction of the box's x axis, from all quaternions at once: a matrix each takes ten times as long.
+    w, x, y, z = np.array([row.rotation for row in annotations], dtype=np.float64).reshape(-1, 4).T
+    boxes[:, YAW] = np.arctan2(2 * (x * y + w * z), w * w + x * x - y * y - z * z)
     return boxes
 
 

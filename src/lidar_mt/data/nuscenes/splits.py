@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import importlib.util
+from pathlib import Path
+
 from lidar_mt.structures.errors import DataError
 
 
@@ -17,14 +21,30 @@ def scene_names(version: str) -> dict[str, list[str]]:
     Raises:
         DataError: no official split goes with the version.
     """
-    # Imported here: the devkit takes seconds to load, which every worker process would spend again.
-    from nuscenes.utils.splits import create_splits_scenes
-
-    splits = create_splits_scenes()
+    lists = _devkit_lists()
     if version.endswith("mini"):
-        return {"train": list(splits["mini_train"]), "val": list(splits["mini_val"])}
+        return {"train": lists["mini_train"], "val": lists["mini_val"]}
     if version.endswith("trainval"):
-        return {"train": list(splits["train"]), "val": list(splits["val"])}
+        return {"train": sorted({*lists["train_detect"], *lists["train_track"]}), "val": lists["val"]}
     if version.endswith("test"):
-        return {"test": list(splits["test"])}
+        return {"test": lists["test"]}
     raise DataError(f"version={version} has no official splits; use one whose name ends in mini, trainval or test")
+
+
+def _devkit_lists() -> dict[str, list[str]]:
+    """The lists of names in the devkit's `nuscenes/utils/splits.py`, by variable.
+
+    They are read, not imported: importing any part of the devkit loads OpenCV and matplotlib with it, which takes
+    longer than packing a scene.
+    """
+    package = importlib.util.find_spec("nuscenes")
+    if package is None or package.origin is None:
+        raise DataError("the nuscenes-devkit is not installed; run `pip install nuscenes-devkit==1.2.0`")
+    tree = ast.parse((Path(package.origin).parent / "utils" / "splits.py").read_text())
+    return {
+        target.id: ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.List)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    }
