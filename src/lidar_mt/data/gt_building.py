@@ -20,6 +20,7 @@ import numpy as np
 from lidar_mt.data.executor import Executor, LocalExecutor
 from lidar_mt.data.gt_database import DbInfo, Info, database_name, dbinfos_name, infos_name
 from lidar_mt.data.gt_extraction import ChunkJob, FrameObjects, object_file, read_part, run_chunk
+from lidar_mt.data.gt_space import check_space
 from lidar_mt.data.gt_summary import ClassCount, check_files, count_classes
 from lidar_mt.data.layout import store_path
 from lidar_mt.data.lmdb_store.manifest import MANIFEST_NAME, read_manifest
@@ -115,7 +116,7 @@ def build_database(
     Raises:
         ConfigError: the split is unknown or `workers` is no positive number.
         DataError: the store is missing, of another split or damaged; a finished database is in the way; a class is
-            empty; the disk is full; or a worker died. What is finished is kept.
+            empty; the disk is full or too small; or a worker died. What is finished is kept.
     """
     executor = executor or LocalExecutor(workers)
     keyframes = _check(plan)
@@ -178,9 +179,12 @@ def _run(jobs: Sequence[ChunkJob], executor: Executor) -> None:
     done = total - sum(map(len, todo))
     if done:
         log.info("%d of %d keyframes are finished already", done, total)
+    if todo:
+        keyframes = [i for job in todo for i in range(job.first, job.last)]
+        check_space(todo[0].store, todo[0].database, todo[0].classes, keyframes)
     with Progress("create data", "keyframe", total, done) as progress:
-        for keyframes in executor.run(run_chunk, todo, len(todo)):
-            progress.update(keyframes)
+        for count in executor.run(run_chunk, todo, len(todo)):
+            progress.update(count)
 
 
 def _frames(jobs: Sequence[ChunkJob]) -> Iterator[FrameObjects]:
