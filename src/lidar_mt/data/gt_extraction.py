@@ -143,22 +143,27 @@ def object_points(
         points[:, column] = values.take(point)
         if column < W:
             points[:, column] -= boxes[:, column].take(box)
-    return np.split(points, np.searchsorted(box, np.arange(1, len(boxes)))) if len(boxes) else []
+    ends = np.searchsorted(box, np.arange(1, len(boxes) + 1)).tolist()
+    # Not np.split, which takes as long as finding the points.
+    return [points[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)] if len(boxes) else []
 
 
 def _near_boxes(index: BoxIndex, sweep: Sweep) -> npt.NDArray[np.float32]:
     """(5, C) points of a sweep that may lie in a box, in the frame of the boxes, with their time lag."""
     transform = sweep.keyframe_from_sweep
     near = index.candidates(sweep.points, transform)
-    close = (np.abs(sweep.points[:, X][near]) < CLOSE_M) & (np.abs(sweep.points[:, Y][near]) < CLOSE_M)
-    near = near[~close]
+    x, y = (sweep.points[:, axis].take(near, mode="clip") for axis in (X, Y))
+    close = (np.abs(x) < CLOSE_M) & (np.abs(y) < CLOSE_M)
+    if close.any():
+        near, x, y = near[~close], x[~close], y[~close]
     out = np.empty((sweep.points.shape[1], len(near)), dtype=np.float32)
-    x, y, z = (sweep.points[:, axis][near].astype(np.float64) for axis in (X, Y, Z))
+    z = sweep.points[:, Z].take(near, mode="clip").astype(np.float64)
+    x, y = x.astype(np.float64), y.astype(np.float64)
     for axis in (X, Y, Z):
         # Sums written out, in double precision: a matrix product may round otherwise on another number of threads.
         a, b, c, shift = transform[axis]
         out[axis] = a * x + b * y + c * z + shift
-    out[_INTENSITY] = sweep.points[:, _INTENSITY][near]
+    out[_INTENSITY] = sweep.points[:, _INTENSITY].take(near, mode="clip")
     out[TIME_LAG] = sweep.time_lag_s
     return out
 
@@ -173,7 +178,7 @@ def _store_objects(job: ChunkJob, reader: StoreReader, sample_token: str) -> Fra
     folder = os.fspath(job.database)
     for i in kept:
         name = object_file(sample_token, record.detection_names[wanted[i]], wanted[i])
-        _write(f"{folder}{os.sep}{name}", clouds[i].astype("<f4", copy=False).tobytes())
+        _write(f"{folder}{os.sep}{name}", clouds[i].astype("<f4", copy=False).data)
     return FrameObjects(
         sample_token=sample_token,
         names=[name or category for name, category in zip(record.detection_names, record.categories, strict=True)],
@@ -184,14 +189,14 @@ def _store_objects(job: ChunkJob, reader: StoreReader, sample_token: str) -> Fra
     )
 
 
-def _write(path: str, data: bytes) -> None:
+def _write(path: str, data: memoryview) -> None:
     """Writes a file. There are a million small ones: pathlib and buffers would take longer than the file system."""
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     try:
         written = os.write(file, data)
     finally:
         os.close(file)
-    if written != len(data):
+    if written != data.nbytes:
         raise OSError(errno.ENOSPC, "disk full", path)
 
 
