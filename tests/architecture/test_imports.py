@@ -37,6 +37,7 @@ def test_training_and_inference_need_neither_devkit_nor_extras():
         "onnxruntime",
         "optuna",
         "rerun",
+        "ray",
     ]
     code = BLOCKED.format(blocked=blocked)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
