@@ -15,6 +15,7 @@ from lidar_mt.data.collate import collate
 from lidar_mt.data.dataset import NuScenesLidarDataset
 from lidar_mt.data.layout import meta_path, store_path
 from lidar_mt.data.lmdb_store.manifest import read_manifest
+from lidar_mt.data.memory import start_worker
 from lidar_mt.data.sampler import EpochSampler
 from lidar_mt.data.transforms import Transforms, as_list, prepare
 from lidar_mt.structures.classes import Classes
@@ -146,6 +147,7 @@ class LidarDataModule(pl.LightningDataModule):
             sampler=self._sampler(len(dataset), training),
             num_workers=self.num_workers,
             collate_fn=collate,
+            worker_init_fn=start_worker,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.num_workers > 0,
             # A loader without its own generator draws a number from the global one at every epoch, which would shift

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -91,7 +92,7 @@ class NuScenesLidarDataset(Dataset[Sample]):
         return sample
 
     def _read(self, record: KeyframeRecord, rng: np.random.Generator) -> Sample:
-        keyframe = self._reader.sweep(record.lidar_token)
+        keyframe = self._reader.sweep_columns(record.lidar_token)
         boxes, labels = self._boxes(record)
         return Sample(
             token=record.sample_token,
@@ -105,16 +106,14 @@ class NuScenesLidarDataset(Dataset[Sample]):
             global_from_ego=record.global_from_ego.matrix(),
         )
 
-    def _sweeps(self, record: KeyframeRecord, rng: np.random.Generator) -> list[Sweep]:
-        chosen = choose_sweeps(len(record.sweeps), self._num_sweeps, rng if self._training else None)
-        return [
-            Sweep(
-                points=self._reader.sweep(ref.token),
+    def _sweeps(self, record: KeyframeRecord, rng: np.random.Generator) -> Iterator[Sweep]:
+        for i in choose_sweeps(len(record.sweeps), self._num_sweeps, rng if self._training else None):
+            ref = record.sweeps[i]
+            yield Sweep(
+                points=self._reader.sweep_columns(ref.token),
                 keyframe_from_sweep=ref.keyframe_from_sweep.numpy(),
                 time_lag_s=1e-6 * (record.timestamp_us - ref.timestamp_us),
             )
-            for ref in (record.sweeps[i] for i in chosen)
-        ]
 
     def _boxes(self, record: KeyframeRecord) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
         keep = record.valid.numpy() if self._training else record.num_lidar_pts.numpy() > 0
