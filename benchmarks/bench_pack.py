@@ -126,6 +126,10 @@ class Devkit:
         self._pipe.send(True)
         self._pipe.recv()
 
+    def close(self) -> None:
+        self._pipe.send(False)
+        self._child.join()
+
 
 def _devkit_loop(pipe: Connection, src: Path, version: str, tokens: list[str]) -> None:
     devkit = NuScenes(version, str(src), verbose=False)
@@ -149,6 +153,7 @@ def bench_samples(args: argparse.Namespace, store: Path) -> None:
 
     theirs = Devkit(args.src, args.version, [dataset.token(index) for index in chosen])
     compare("load a sample of 10 sweeps, against the devkit", ours, theirs, args.repeats // 2, 1e3 / len(chosen), "ms")
+    theirs.close()
 
 
 def main() -> None:

@@ -53,11 +53,11 @@ class BalancedSampler(EpochSampler):
         self._presence = presence
         self._new_draw = new_draw
 
-    def items(self, epoch: int) -> list[tuple[int, ...]]:
-        """(epoch, index, copy) of all ranks, in order."""
+    def items(self, epoch: int) -> IntArray:
+        """(M, 3) int64: (epoch, index, copy) of all ranks, in order."""
         keyframes = draw_epoch(self._presence, self._seed, epoch if self._new_draw else 0)
         order = keyframes[np.random.default_rng((self._seed, epoch)).permutation(len(keyframes))]
-        return [(epoch, *pair) for pair in zip(order.tolist(), count_earlier(order).tolist(), strict=True)]
+        return np.column_stack([np.full(len(order), epoch), order, count_earlier(order)])
 
 
 def balanced_length(presence: BoolArray) -> int:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from torch.utils.data import Dataset
 
 from lidar_mt.data.lmdb_store.reader import StoreReader
+from lidar_mt.data.lmdb_store.record_store import RecordStore
 from lidar_mt.data.lmdb_store.records import KeyframeRecord
 from lidar_mt.data.sweeps import Sweep, choose_sweeps, merge_sweeps
 from lidar_mt.data.transforms import Transforms, as_list
@@ -29,7 +30,7 @@ class NuScenesLidarDataset(Dataset[Sample]):
     keyframe, so workers cost no memory each.
 
     Args:
-        store_path: folder of a packed split.
+        store: folder of a packed split, or any other store of its records.
         classes: the detection classes give the labels.
         transforms: applied in order.
         num_sweeps: previous sweeps to merge.
@@ -42,16 +43,16 @@ class NuScenesLidarDataset(Dataset[Sample]):
 
     def __init__(
         self,
-        store_path: str | Path,
+        store: str | Path | RecordStore,
         classes: Classes,
         transforms: Transforms | None = None,
         num_sweeps: int = 9,
         training: bool = False,
         seed: int = 0,
     ) -> None:
-        self._reader = StoreReader(store_path)
+        self._reader = StoreReader(store)
         if not self._reader.manifest.keyframes:
-            raise DataError(f"the lmdb at {store_path} holds no keyframe; run `make pack-data` again")
+            raise DataError(f"the store {self._reader} holds no keyframe; run `make pack-data` again")
         self._labels = {name: label for label, name in enumerate(classes.detection)}
         self._transforms = as_list(transforms)
         self._num_sweeps = num_sweeps

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
@@ -40,7 +40,8 @@ class StoreReader:
         self.manifest = self._get(MANIFEST_KEY, lambda text: parse_manifest(bytes(text)))
 
     def __str__(self) -> str:
-        return str(self._store)
+        # A mapping would print all that it holds.
+        return type(self._store).__name__ if isinstance(self._store, Mapping) else str(self._store)
 
     @cached_property
     def sample_tokens(self) -> npt.NDArray[np.bytes_]:
