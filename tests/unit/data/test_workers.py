@@ -75,7 +75,7 @@ def private_mb(store, items=300):
 
 def test_memory_of_a_worker_is_flat_and_independent_of_the_number_of_keyframes(stores):
     few, many = private_mb(stores[0]), private_mb(stores[1])
-    # 12,000 keyframes are 0.4 MB of tokens; their records as Python objects would be over 100 MB.
+    # 12,000 keyframes are 0.4 MB of tokens. A list of their records would add over 10 MB, copied as they are counted.
     assert many[0] - few[0] < 3
     assert many[1] - many[0] < 2
 

@@ -24,3 +24,11 @@ class RecordStore(Protocol):
     def get(self, key: bytes, /) -> bytes | memoryview | None:
         """The value of a key, None where there is none. A view must stay readable until the store is closed."""
         ...
+
+
+class Stores(Protocol):
+    """Where the packed splits of a version are; name a class of your own in `data.stores` to read from elsewhere."""
+
+    def open(self, version: str, split: str) -> RecordStore:
+        """The store of a split, such as ('v1.0-trainval', 'train')."""
+        ...
