@@ -40,9 +40,9 @@ from lidar_mt.config.build import (
     total_steps,
     write_network_config,
 )
+from lidar_mt.data.memory import keep_freed_memory
 from lidar_mt.engine.checkpoint import load_network, read_checkpoint
 from lidar_mt.engine.console import quiet_lightning
-from lidar_mt.engine.memory import keep_freed_memory
 
 log = logging.getLogger("lidar_mt.train")
 

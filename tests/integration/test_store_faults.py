@@ -17,8 +17,9 @@ import pytest
 from lidar_mt.data import packing
 from lidar_mt.data.executor import LocalExecutor
 from lidar_mt.data.layout import store_path
+from lidar_mt.data.lmdb_store.lmdb_records import close_store
 from lidar_mt.data.lmdb_store.manifest import manifest_hash
-from lidar_mt.data.lmdb_store.reader import StoreReader, close_store
+from lidar_mt.data.lmdb_store.reader import StoreReader
 from lidar_mt.data.lmdb_store.verify import verify_store
 from lidar_mt.data.nuscenes.tables import load_tables
 from lidar_mt.data.packing import pack_split

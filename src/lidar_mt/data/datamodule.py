@@ -14,7 +14,9 @@ from lidar_mt.data.cbgs import BalancedSampler, balanced_length, split_counts, w
 from lidar_mt.data.collate import collate
 from lidar_mt.data.dataset import NuScenesLidarDataset
 from lidar_mt.data.layout import meta_path, store_path
-from lidar_mt.data.lmdb_store.manifest import read_manifest
+from lidar_mt.data.lmdb_store.reader import StoreReader
+from lidar_mt.data.lmdb_store.record_store import Stores
+from lidar_mt.data.memory import start_worker
 from lidar_mt.data.sampler import EpochSampler
 from lidar_mt.data.transforms import Transforms, as_list, prepare
 from lidar_mt.structures.classes import Classes
@@ -41,6 +43,8 @@ class LidarDataModule(pl.LightningDataModule):
         seed: of sample order and augmentation.
         cbgs: show rare classes more often in training, see `data.cbgs`.
         cbgs_new_draw: balance anew every epoch.
+        timeout_s: longest wait for a batch from the workers before the run stops with an error; 0 waits for ever.
+        stores: gives the packed splits; None takes the LMDB stores under `packed_root`.
     """
 
     def __init__(
@@ -58,13 +62,17 @@ class LidarDataModule(pl.LightningDataModule):
         seed: int = 0,
         cbgs: bool = False,
         cbgs_new_draw: bool = False,
+        timeout_s: float = 600.0,
+        stores: Stores | None = None,
     ) -> None:
         super().__init__()
         self.version = version
         self.train_split = train_split
         self.val_split = val_split
-        self.train_store = store_path(packed_root, version, train_split)
-        self.val_store = store_path(packed_root, version, val_split)
+        self.train_store, self.val_store = (
+            store_path(packed_root, version, split) if stores is None else stores.open(version, split)
+            for split in (train_split, val_split)
+        )
         self.meta_root = meta_path(packed_root, version)
         self.batch_size = batch_size
         self.num_workers = num_workers
@@ -74,6 +82,7 @@ class LidarDataModule(pl.LightningDataModule):
         self._seed = seed
         self._cbgs = cbgs
         self._cbgs_new_draw = cbgs_new_draw
+        self._timeout_s = timeout_s
         self._presence: npt.NDArray[np.bool_] | None = None
 
     def steps_per_epoch(self, world_size: int = 1) -> int:
@@ -82,7 +91,7 @@ class LidarDataModule(pl.LightningDataModule):
         Raises:
             DataError: the training store is missing or damaged.
         """
-        samples = balanced_length(self.presence()) if self._cbgs else read_manifest(self.train_store).keyframes
+        samples = balanced_length(self.presence()) if self._cbgs else StoreReader(self.train_store).manifest.keyframes
         return math.ceil(math.ceil(samples / world_size) / self.batch_size)
 
     def presence(self) -> npt.NDArray[np.bool_]:
@@ -103,7 +112,7 @@ class LidarDataModule(pl.LightningDataModule):
 
     def has_lidarseg(self) -> bool:
         """Both splits have labels per point, so segmentation can be trained and scored."""
-        return all(read_manifest(store).has_lidarseg for store in {self.train_store, self.val_store})
+        return all(StoreReader(store).manifest.has_lidarseg for store in (self.train_store, self.val_store))
 
     def has_bev_labels(self) -> bool:
         """Segmentation can be trained and scored: from labels per point, or from a map."""
@@ -146,6 +155,8 @@ class LidarDataModule(pl.LightningDataModule):
             sampler=self._sampler(len(dataset), training),
             num_workers=self.num_workers,
             collate_fn=collate,
+            worker_init_fn=start_worker,
+            timeout=self._timeout_s if self.num_workers else 0,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.num_workers > 0,
             # A loader without its own generator draws a number from the global one at every epoch, which would shift

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lidar_mt.data.box_index import BoxIndex
+from lidar_mt.data.lmdb_store.points import PointColumns
 from lidar_mt.data.lmdb_store.reader import StoreReader
 from lidar_mt.data.lmdb_store.records import KeyframeRecord
 from lidar_mt.data.sweeps import CLOSE_M, TIME_LAG, Sweep
@@ -22,6 +23,8 @@ from lidar_mt.structures.boxes import BOX_SIZE, W, X, Y, Z
 from lidar_mt.structures.errors import DataError
 
 _INTENSITY = 3
+#: Of an object's points: x y z intensity time lag.
+_COLUMNS = 5
 _CRC_BYTES = 4
 
 
@@ -116,7 +119,7 @@ def object_file(sample_token: str, name: str, gt_idx: int) -> str:
 
 
 def object_points(
-    keyframe_points: npt.NDArray[np.float32], sweeps: Sequence[Sweep], boxes: npt.NDArray[np.float32]
+    keyframe: PointColumns, sweeps: Sequence[Sweep], boxes: npt.NDArray[np.float32]
 ) -> list[npt.NDArray[np.float32]]:
     """Cuts boxes out of a keyframe and its sweeps.
 
@@ -124,7 +127,7 @@ def object_points(
     measured.
 
     Args:
-        keyframe_points: (P, 5) float32, raw: the last column is the ring.
+        keyframe: its points.
         sweeps: previous sweeps.
         boxes: (N, 9) float32 in the keyframe's LiDAR frame, see `structures.boxes`.
 
@@ -134,9 +137,7 @@ def object_points(
     """
     index = BoxIndex(boxes)
     # (5, P), so that a column is one piece of memory.
-    cloud = np.concatenate(
-        [_near_boxes(index, sweep) for sweep in (Sweep(keyframe_points, np.eye(4), 0.0), *sweeps)], axis=1
-    )
+    cloud = np.concatenate([_near_boxes(index, sweep) for sweep in (Sweep(keyframe, np.eye(4), 0.0), *sweeps)], axis=1)
     box, point = index.pairs(cloud.T)
     points = np.empty((len(point), len(cloud)), dtype=np.float32)
     for column, values in enumerate(cloud):
@@ -151,19 +152,20 @@ def object_points(
 def _near_boxes(index: BoxIndex, sweep: Sweep) -> npt.NDArray[np.float32]:
     """(5, C) points of a sweep that may lie in a box, in the frame of the boxes, with their time lag."""
     transform = sweep.keyframe_from_sweep
-    near = index.candidates(sweep.points, transform)
-    x, y = (sweep.points[:, axis].take(near, mode="clip") for axis in (X, Y))
+    xyz = sweep.points.xyz
+    near = index.candidates(xyz.T, transform)
+    x, y = (xyz[axis].take(near, mode="clip") for axis in (X, Y))
     close = (np.abs(x) < CLOSE_M) & (np.abs(y) < CLOSE_M)
     if close.any():
         near, x, y = near[~close], x[~close], y[~close]
-    out = np.empty((sweep.points.shape[1], len(near)), dtype=np.float32)
-    z = sweep.points[:, Z].take(near, mode="clip").astype(np.float64)
+    out = np.empty((_COLUMNS, len(near)), dtype=np.float32)
+    z = xyz[Z].take(near, mode="clip").astype(np.float64)
     x, y = x.astype(np.float64), y.astype(np.float64)
     for axis in (X, Y, Z):
         # Sums written out, in double precision: a matrix product may round otherwise on another number of threads.
         a, b, c, shift = transform[axis]
         out[axis] = a * x + b * y + c * z + shift
-    out[_INTENSITY] = sweep.points[:, _INTENSITY].take(near, mode="clip")
+    out[_INTENSITY] = sweep.points.intensity.take(near, mode="clip")
     out[TIME_LAG] = sweep.time_lag_s
     return out
 
@@ -173,7 +175,7 @@ def _store_objects(job: ChunkJob, reader: StoreReader, sample_token: str) -> Fra
     valid = record.valid.numpy()
     wanted = [i for i, name in enumerate(record.detection_names) if valid[i] and name in job.classes]
     boxes = record.boxes.numpy()[wanted].astype("<f4")
-    clouds = object_points(reader.sweep(record.lidar_token), _sweeps(reader, record), boxes) if wanted else []
+    clouds = object_points(reader.sweep_columns(record.lidar_token), _sweeps(reader, record), boxes) if wanted else []
     kept = [i for i, points in enumerate(clouds) if len(points)]
     folder = os.fspath(job.database)
     for i in kept:
@@ -203,7 +205,7 @@ def _write(path: str, data: memoryview) -> None:
 def _sweeps(reader: StoreReader, record: KeyframeRecord) -> list[Sweep]:
     return [
         Sweep(
-            points=reader.sweep(ref.token),
+            points=reader.sweep_columns(ref.token),
             keyframe_from_sweep=ref.keyframe_from_sweep.numpy(),
             time_lag_s=1e-6 * (record.timestamp_us - ref.timestamp_us),
         )

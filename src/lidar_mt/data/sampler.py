@@ -6,6 +6,7 @@ import math
 from collections.abc import Iterator
 
 import numpy as np
+import numpy.typing as npt
 from torch.utils.data import Sampler
 
 
@@ -44,12 +45,12 @@ class EpochSampler(Sampler[tuple[int, ...]]):
         items = self.items(self._epoch)
         if self._shuffle:
             total = len(self) * self._world_size
-            items = (items * math.ceil(total / max(1, len(items))))[:total]
-        return iter(items[self._rank :: self._world_size])
+            items = np.resize(items, (total, items.shape[1]))  # the first ones again
+        return (tuple(item.tolist()) for item in items[self._rank :: self._world_size])
 
-    def items(self, epoch: int) -> list[tuple[int, ...]]:
-        """(epoch, index) of all ranks, in order."""
+    def items(self, epoch: int) -> npt.NDArray[np.int64]:
+        """(M, 2) int64: (epoch, index) of all ranks, in order. An array: a list would take 120 bytes per item."""
         order = np.arange(self._length)
         if self._shuffle:
             order = np.random.default_rng((self._seed, epoch)).permutation(self._length)
-        return [(epoch, index) for index in order.tolist()]
+        return np.column_stack([np.full(len(order), epoch), order])

@@ -16,6 +16,7 @@ import msgspec
 from lidar_mt import __version__
 from lidar_mt.data.lmdb_store.codec import SCENE_PREFIX, SCHEMA_VERSION, encode, stored_checksum
 from lidar_mt.data.lmdb_store.disk import write_error
+from lidar_mt.data.lmdb_store.lmdb_records import close_store
 from lidar_mt.data.lmdb_store.manifest import (
     CONVENTION,
     DATA_NAME,
@@ -24,7 +25,6 @@ from lidar_mt.data.lmdb_store.manifest import (
     hash_records,
     write_manifest,
 )
-from lidar_mt.data.lmdb_store.reader import close_store
 from lidar_mt.structures.errors import DataError
 
 #: Suffix of the folder a store is written into before it is renamed.
