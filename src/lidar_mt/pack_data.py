@@ -8,6 +8,7 @@ Useful keys:
     split=train      train or val; test in a version that ends in test
     out=DIR          writes <out>/<version>/<split>_lmdb and <out>/<version>/meta
     overwrite=true   replace a finished store
+    on_bad_file=skip leave damaged point files out, up to 0.1 % of all
     workers=N        processes; all cores without it
     executor=ray     on a Ray cluster, see conf/executor/ray.yaml; executor.address=HOST:PORT of a running one
 
@@ -36,7 +37,9 @@ def main(cfg: DictConfig) -> None:
     out = Path(cfg.out)
     path = store_path(out, cfg.version, cfg.split)
     executor: Executor = instantiate(cfg.executor)
-    manifest = pack_split(Path(cfg.src), cfg.version, cfg.split, out, cfg.overwrite, executor=executor)
+    manifest = pack_split(
+        Path(cfg.src), cfg.version, cfg.split, out, cfg.overwrite, executor=executor, on_bad_file=cfg.on_bad_file
+    )
     log.info(
         "packed %d keyframes and %d sweeps of %d scenes into %s (%.1f MB, %.3f of the raw files; manifest %s)",
         manifest.keyframes,

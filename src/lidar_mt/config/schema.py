@@ -76,6 +76,7 @@ class PackDataConfig:
     version: str = MISSING
     split: str = MISSING
     out: str = MISSING
+    on_bad_file: str = "error"
     overwrite: bool = False
     workers: int | None = None
     executor: Any = MISSING

@@ -35,6 +35,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         tables_hash: of the tables that were read, see `hash_files`.
         records_hash: of all records, see `hash_records`.
         data_bytes: size of the data file.
+        skipped_files: point files that were damaged and left out.
     """
 
     schema_version: int
@@ -50,6 +51,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     data_bytes: int
     raw_bytes: int = 0
     tables_hash: str = ""
+    skipped_files: int = 0
 
 
 def hash_records(scenes: Iterable[tuple[bytes, int]]) -> str:

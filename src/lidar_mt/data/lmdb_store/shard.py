@@ -14,7 +14,7 @@ import mmap
 import os
 import struct
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -35,7 +35,13 @@ class DamagedShardError(DataError):
     """A shard is not what was written."""
 
 
-def write_shard(path: Path, scene_token: str, scene_name: str, records: Iterable[tuple[bytes, msgspec.Struct]]) -> int:
+def write_shard(
+    path: Path,
+    scene_token: str,
+    scene_name: str,
+    records: Iterable[tuple[bytes, msgspec.Struct]],
+    skipped: Sequence[str] = (),
+) -> int:
     """Writes the shard of a scene.
 
     Args:
@@ -43,6 +49,7 @@ def write_shard(path: Path, scene_token: str, scene_name: str, records: Iterable
         scene_token: of the scene.
         scene_name: of the scene.
         records: keys and records, the keyframes in time order.
+        skipped: what was wrong with files that were left out, read after the last record.
 
     Returns:
         Checksum of the record that ends the shard.
@@ -61,7 +68,7 @@ def write_shard(path: Path, scene_token: str, scene_name: str, records: Iterable
                 written.add(key, record, value)
                 file.write(_SIZES.pack(len(key), len(value)) + key)
                 file.write(value)
-            scene = written.scene_record(scene_token, scene_name)
+            scene = written.scene_record(scene_token, scene_name, skipped)
             key = scene_key(scene_token)
             value = encode(key, scene)
             file.write(_SIZES.pack(len(key), len(value)) + key + value)
@@ -89,7 +96,7 @@ class _Written:
         elif isinstance(record, KeyframeRecord):
             self._sample_tokens.append(record.sample_token)
 
-    def scene_record(self, token: str, name: str) -> SceneRecord:
+    def scene_record(self, token: str, name: str, skipped: Sequence[str]) -> SceneRecord:
         return SceneRecord(
             token=token,
             name=name,
@@ -98,6 +105,7 @@ class _Written:
             raw_bytes=self._raw_bytes,
             keys=self._keys,
             checksums=Array.pack(np.array(self._checksums, np.uint64)),
+            skipped=list(skipped),
         )
 
 

@@ -161,7 +161,7 @@ class StoreWriter:
         Args:
             source_version: nuScenes version.
             split: split name.
-            counts: numbers of `scenes`, `keyframes` and `sweeps`, and `raw_bytes`.
+            counts: numbers of `scenes`, `keyframes`, `sweeps` and `skipped_files`, and `raw_bytes`.
             has_lidarseg: the keyframes have lidarseg labels.
             tables_hash: of the tables that were read.
 

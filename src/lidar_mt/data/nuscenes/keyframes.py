@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,10 @@ MAX_SWEEPS = 10
 _LARGEST_VALUE = 1e5
 
 
+class PointFileError(DataError):
+    """A raw point file is missing, empty, short or holds values that are no points."""
+
+
 def read_points(root: Path, lidar: SampleDataRow) -> npt.NDArray[np.float32]:
     """Points of a raw LiDAR file.
 
@@ -31,16 +36,16 @@ def read_points(root: Path, lidar: SampleDataRow) -> npt.NDArray[np.float32]:
         (P, 5) float32: x y z [m] in the sweep's own LiDAR frame, intensity [0, 255], ring.
 
     Raises:
-        DataError: the file is missing, empty, short or holds values that are no points.
+        PointFileError: the file is missing, empty, short or holds values that are no points.
     """
     path = root / lidar.filename
     what = f"{path} (sample_data {lidar.token})"
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise DataError(f"missing point file {what}; download that part of the data set again") from error
+        raise PointFileError(f"missing point file {what}; download that part of the data set again") from error
     if not data or len(data) % POINT_BYTES:
-        raise DataError(
+        raise PointFileError(
             f"{what} has {len(data)} bytes, expected a positive multiple of {POINT_BYTES}; "
             "download that part of the data set again"
         )
@@ -48,7 +53,7 @@ def read_points(root: Path, lidar: SampleDataRow) -> npt.NDArray[np.float32]:
     # The whole array at once, which NaN fails too: ten times faster than row by row.
     if not (points.max() < _LARGEST_VALUE and points.min() > -_LARGEST_VALUE):
         good = np.abs(points).max(axis=1) < _LARGEST_VALUE
-        raise DataError(
+        raise PointFileError(
             f"{what}: {np.count_nonzero(~good)} of {len(points)} points are not finite or far out of range, the first "
             f"is {points[~good][0].tolist()}; download that part of the data set again"
         )
@@ -72,13 +77,19 @@ def previous_sweeps(tables: Tables, lidar: SampleDataRow) -> list[SampleDataRow]
     return sweeps
 
 
-def keyframe_record(tables: Tables, sample: SampleRow, lidarseg: npt.NDArray[np.uint8] | None = None) -> KeyframeRecord:
+def keyframe_record(
+    tables: Tables,
+    sample: SampleRow,
+    lidarseg: npt.NDArray[np.uint8] | None = None,
+    left_out: Container[str] = (),
+) -> KeyframeRecord:
     """Everything about a keyframe but its points.
 
     Args:
         tables: the version.
         sample: the keyframe.
         lidarseg: (P,) uint8 labels of its points.
+        left_out: sample_data tokens of sweeps that it shall not refer to.
 
     Raises:
         DataError: a row that the keyframe names is missing.
@@ -86,6 +97,7 @@ def keyframe_record(tables: Tables, sample: SampleRow, lidarseg: npt.NDArray[np.
     lidar = keyframe_lidar(tables, sample)
     ego_from_lidar, global_from_ego = _poses(tables, lidar)
     lidar_from_global = np.linalg.inv(global_from_ego.matrix() @ ego_from_lidar.matrix())
+    sweeps = [sweep for sweep in previous_sweeps(tables, lidar) if sweep.token not in left_out]
     annotations = tables.annotations_of.get(sample.token, [])
     categories = [tables.category_name(annotation) for annotation in annotations]
     counts = np.array([(row.num_lidar_pts, row.num_radar_pts) for row in annotations], dtype=np.int32).reshape(-1, 2)
@@ -98,7 +110,7 @@ def keyframe_record(tables: Tables, sample: SampleRow, lidarseg: npt.NDArray[np.
         lidar_token=lidar.token,
         ego_from_lidar=ego_from_lidar,
         global_from_ego=global_from_ego,
-        sweeps=[_sweep_ref(tables, sweep, lidar_from_global) for sweep in previous_sweeps(tables, lidar)],
+        sweeps=[_sweep_ref(tables, sweep, lidar_from_global) for sweep in sweeps],
         boxes=Array.pack(transform_boxes(global_boxes(tables, annotations), lidar_from_global)),
         categories=categories,
         detection_names=[detection_name(category) for category in categories],
