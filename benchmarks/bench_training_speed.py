@@ -71,7 +71,7 @@ def train(form: Form, args: argparse.Namespace, pipe: Connection) -> None:
         module.net = PlainForm(module.net, module.voxelizer.max_pillars_train)
     elif form.torch_compile:
         module.net.forward_canvas = torch.compile(module.net.forward_canvas)
-    optimizer = torch.optim.AdamW(module.net.parameters(), lr=1e-3, weight_decay=0.01, fused=not form.plain)
+    optimizer = torch.optim.AdamW(module.net.parameters(), lr=1e-3, weight_decay=0.01)
     dataset = build_datamodule(cfg).dataset(training=True)
     generator = torch.Generator().manual_seed(form.seed)
     torch.manual_seed(form.seed)
