@@ -62,7 +62,12 @@ class LidarMultiTaskNet(nn.Module):
         Args:
             pillars: as the voxelizer returns them.
         """
-        return self.forward_canvas(self.scatter.forward_rows(self.encoder.forward_points(pillars), pillars))
+        rows = self.encoder.forward_points(pillars)
+        device = rows.device.type
+        if torch.is_autocast_enabled(device):
+            # The backbone would round the whole canvas; the few rows that are not zero round to the same.
+            rows = rows.to(torch.get_autocast_dtype(device))
+        return self.forward_canvas(self.scatter.forward_rows(rows, pillars))
 
     def forward_canvas(self, canvas: Tensor) -> NetOutput:
         """What both forms share.

@@ -55,6 +55,17 @@ def test_both_forms_agree(net: LidarMultiTaskNet) -> None:
 
 
 @torch.no_grad()
+@torch.no_grad()
+def test_under_autocast_rounded_rows_give_what_a_rounded_canvas_gives(net: LidarMultiTaskNet) -> None:
+    pillars = random_pillars(3, 2, PER_SAMPLE, side=64)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        found = net.forward_pillars(pillars)
+        canvas = net.scatter.forward_rows(net.encoder.forward_points(pillars), pillars)
+        expected = net.forward_canvas(canvas)
+    assert canvas.dtype == torch.float32
+    assert_same(found, expected, tolerance=0.0)
+
+
 @pytest.mark.parametrize("task", ["segmentation", "detection"])
 def test_one_head_alone(task: str) -> None:
     pillars = random_pillars(2, 1, PER_SAMPLE, side=64)
