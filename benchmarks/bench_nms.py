@@ -106,7 +106,7 @@ def main() -> None:
     parser.add_argument("--boxes", type=int, default=1000)
     parser.add_argument("--turns", type=int, default=9)
     parser.add_argument("--slow-turns", type=int, default=1, help="turns of the two slow sides; 0 leaves them out")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=1, help="more pay on an idle machine only")
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     keep_freed_memory()  # as the programs do

@@ -146,7 +146,7 @@ def first_of(mask: Tensor, count: int) -> tuple[Tensor, Tensor]:
         count: how many entries of a row at most.
 
     Returns:
-        index (S, K) int64 and which of its entries are real, (S, K) bool; K is the most that any row has, up to `count`.
+        index (S, K) int64 and which of its entries are real, (S, K) bool; K is the most of any row, up to `count`.
 
     Example:
         >>> first_of(torch.tensor([[False, True, True], [True, False, False]]), 5)
