@@ -20,7 +20,13 @@ from tensorboard.plugins.custom_scalar import layout_pb2
 from lidar_mt.engine.checkpoint import read_checkpoint
 
 VERSION = "v1.0-mini"
-COARSE = ["grid.voxel_size=[1.6,1.6,8.0]", f"data.version={VERSION}", "data.num_workers=0", "data.batch_size=2"]
+COARSE = [
+    "grid.voxel_size=[1.6,1.6,8.0]",
+    f"data.version={VERSION}",
+    "data.num_workers=0",
+    "data.batch_size=2",
+    "callbacks.pictures.count=1",  # drawing would take longer than training
+]
 
 
 @pytest.fixture(scope="module")
@@ -206,8 +212,7 @@ def test_tensorboard_shows_what_the_training_does(programs, workspace):
             assert pixels.std() > 5, tag
             assert len(picture.encoded_image_string) < 500_000, tag
         sizes[tag] = (pictures[0].width, pictures[0].height)
-    wanted = {*(f"{kind}/{i}" for kind in ("bev", "segmentation") for i in range(4)), "heatmaps/0", "precision_recall"}
-    assert set(sizes) == wanted
+    assert set(sizes) == {"bev/0", "segmentation/0", "heatmaps/0", "precision_recall"}
     assert all(width > 1000 and height > 500 for width, height in sizes.values())
 
     (layout,) = events.Tensors("custom_scalars__config__")
