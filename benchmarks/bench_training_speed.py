@@ -25,7 +25,7 @@ from plain_form import PlainForm
 from lidar_mt.config import compose
 from lidar_mt.config.build import build_datamodule, build_module
 from lidar_mt.data.collate import collate
-from lidar_mt.engine.memory import keep_freed_memory
+from lidar_mt.data.memory import keep_freed_memory
 
 
 class Form(NamedTuple):

@@ -13,8 +13,8 @@ import pytest
 from lidar_mt.data import gt_building
 from lidar_mt.data.gt_building import DatabasePlan, build_database
 from lidar_mt.data.layout import store_path
+from lidar_mt.data.lmdb_store.lmdb_records import close_store
 from lidar_mt.data.lmdb_store.manifest import manifest_hash
-from lidar_mt.data.lmdb_store.reader import close_store
 from lidar_mt.data.packing import pack_split
 from lidar_mt.data.ray_executor import RayExecutor
 from lidar_mt.structures.classes import DETECTION_CLASSES
