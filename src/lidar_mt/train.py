@@ -40,6 +40,7 @@ from lidar_mt.config.build import (
     total_steps,
     write_network_config,
 )
+from lidar_mt.config.changes import report_changes_since
 from lidar_mt.engine.checkpoint import load_network, read_checkpoint
 from lidar_mt.engine.console import quiet_lightning
 from lidar_mt.engine.memory import keep_freed_memory
@@ -58,6 +59,8 @@ def main(cfg: DictConfig) -> None:
         cfg.paths.run, cfg.paths.published = str(folder), str(published)
     check_values(cfg)
     resumed = None if cfg.resume is None else read_checkpoint(cfg.resume)  # fails before any data is touched
+    if resumed is not None:
+        report_changes_since(cfg.resume, cfg)
     if not torch.cuda.is_available():
         keep_freed_memory()
     quiet_lightning()
@@ -70,7 +73,7 @@ def main(cfg: DictConfig) -> None:
     OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
     trainer: pl.Trainer = instantiate(
         cfg.trainer,
-        callbacks=list(instantiate(cfg.callbacks).values()),
+        callbacks=[callback for callback in instantiate(cfg.callbacks).values() if callback is not None],
         logger=instantiate(cfg.logger) if cfg.logger else False,
         default_root_dir=str(folder),
     )
