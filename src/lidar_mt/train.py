@@ -59,8 +59,6 @@ def main(cfg: DictConfig) -> None:
         cfg.paths.run, cfg.paths.published = str(folder), str(published)
     check_values(cfg)
     resumed = None if cfg.resume is None else read_checkpoint(cfg.resume)  # fails before any data is touched
-    if resumed is not None:
-        report_changes_since(cfg.resume, cfg)
     if not torch.cuda.is_available():
         keep_freed_memory()
     quiet_lightning()
@@ -70,6 +68,8 @@ def main(cfg: DictConfig) -> None:
     drop_unlabelled_tasks(cfg, datamodule)
     match_monitor(cfg)
     metrics = build_metrics(cfg)
+    if resumed is not None:
+        report_changes_since(cfg.resume, cfg)
     OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
     trainer: pl.Trainer = instantiate(
         cfg.trainer,

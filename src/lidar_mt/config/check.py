@@ -7,17 +7,18 @@ hints, and every other mapping what `config.schema` lists.
 from __future__ import annotations
 
 import dataclasses
+import re
 import typing
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from omegaconf import DictConfig, ListConfig, Node
-from omegaconf.errors import InterpolationToMissingValueError, MissingMandatoryValue
+from omegaconf.errors import InterpolationKeyError, InterpolationToMissingValueError, MissingMandatoryValue
 
 from lidar_mt.config import schema
 from lidar_mt.config.nearest import nearest, unknown_key
 from lidar_mt.config.parameters import Parameters, find_class, parameters_of
-from lidar_mt.config.types import UNKNOWN, misfit
+from lidar_mt.config.types import UNKNOWN, Referred, misfit
 from lidar_mt.structures.errors import ConfigError
 
 #: Keys of Hydra's own in a mapping with `_target_`.
@@ -26,15 +27,24 @@ _HYDRA_KEYS = {"_target_", "_partial_", "_convert_", "_recursive_", "_args_"}
 _MISSPELT = 0.75
 _MISSPELT_IN_TABLE = 0.6
 _DIGITS = "0123456789"
+_NO_KEY = re.compile(r"Interpolation key '(\w+)'")
+_ALL_KEYS = {item.name for program in schema.SCHEMAS.values() for item in dataclasses.fields(program)}
+_REFERENCE = re.compile(r"\$\{(\w[\w.]*)\}")
 
 
-def check_config(cfg: DictConfig, config_name: str, overrides: Iterable[str] = ()) -> None:
+Compose = Callable[[list[str]], DictConfig]
+
+
+def check_config(
+    cfg: DictConfig, config_name: str, overrides: Iterable[str] = (), compose: Compose | None = None
+) -> None:
     """Refuses unknown keys, values of a wrong type and values out of bounds, at every depth.
 
     Args:
         cfg: the composed configuration; not changed.
         config_name: the program, for its schema.
         overrides: of the command line; what `+key=value` adds to a table is checked against the table's other keys.
+        compose: composes the configuration from other overrides, to see what was there before.
 
     Raises:
         ConfigError: names the key, what was expected, and the nearest key or the allowed ones.
@@ -44,7 +54,8 @@ def check_config(cfg: DictConfig, config_name: str, overrides: Iterable[str] = (
     groups = {name: hint for name, hint in schema.GROUPS.items() if name in hints}
     check = _Check(content, config_name)
     check.mapping(content, Parameters(config_name, {**hints, **groups}), "")
-    check.additions(overrides)
+    if compose is not None and any(item.startswith("+") for item in overrides):
+        check.additions(overrides, compose)
     for name in groups:
         if content.get(name, UNKNOWN) is UNKNOWN:
             raise ConfigError(f"nothing is chosen for the group '{name}'; `--help` lists its options")
@@ -60,18 +71,21 @@ def plain(node: Any) -> Any:
     return node
 
 
-class _Referred(dict[str, Any]):
-    """A mapping that stands elsewhere (`${grid}`), where what is in it is checked."""
-
-
 def _child(node: DictConfig | ListConfig, key: Any) -> Any:
     try:
         value = plain(node[key])
-        inner = node._get_node(key)
-        refers = isinstance(value, dict) and isinstance(inner, Node) and inner._is_interpolation()
-        return _Referred(value) if refers else value
     except (MissingMandatoryValue, InterpolationToMissingValueError):
         return UNKNOWN
+    except InterpolationKeyError as error:
+        # `paths` serves programs that have no `run_name` as well, and do not ask for what depends on it.
+        if _NO_KEY.findall(str(error))[:1] in ([name] for name in _ALL_KEYS):
+            return UNKNOWN
+        raise
+    inner = node._get_node(key)
+    if isinstance(value, dict) and isinstance(inner, Node) and inner._is_interpolation():
+        owner = _REFERENCE.fullmatch(str(inner._value()))
+        return Referred(value, owner.group(1) if owner else "")
+    return value
 
 
 class _Check:
@@ -96,15 +110,18 @@ class _Check:
                 self._refuse(path)
             self._value(value, allowed.hints.get(name, Any), path)
 
-    def additions(self, overrides: Iterable[str]) -> None:
+    def additions(self, overrides: Iterable[str], compose: Compose) -> None:
         """Refuses a key that the command line adds to a table where a key much like it stands already.
 
         The tables' own classes know what is allowed in them, but are built only after the data is opened.
         """
+        before = plain(compose([item for item in overrides if not item.startswith("+")]))
         for item in overrides:
-            path = item.lstrip("+").partition("=")[0]
-            if item.startswith("+") and _like_a_sibling(self._content, path):
-                self._refuse(path)
+            names = item.lstrip("+").partition("=")[0].split(".") if item.startswith("+") else []
+            for depth in range(1, len(names) + 1):
+                path = ".".join(names[:depth])
+                if _at(before, path) is UNKNOWN and _like_a_sibling(self._content, path):
+                    self._refuse(path)
 
     def _refuse(self, path: str) -> None:
         more = f"Run `python -m lidar_mt.{self._program} --help` for the useful keys."
@@ -123,7 +140,7 @@ class _Check:
 
     def _objects(self, value: Any, path: str) -> None:
         """Checks every object in a value against its own class."""
-        if isinstance(value, _Referred):
+        if isinstance(value, Referred):
             return
         if isinstance(value, dict) and "_target_" in value:
             self.mapping(value, parameters_of(value["_target_"]), f"{path}.")

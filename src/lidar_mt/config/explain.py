@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from hydra.errors import HydraException
-from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
-from lidar_mt.config.check import plain
+from lidar_mt.config.check import Compose, plain
 from lidar_mt.config.nearest import nearest, unknown_key
 
 # Lines of their messages that mean nothing to the reader of one.
@@ -19,8 +17,6 @@ _NOISE = ("set HYDRA", "full_key", "object_type", "reference_type", "See https",
 _UNKNOWN_KEY = re.compile(r"(?:Could not override|Could not delete from config\.) '([^']+)'")
 _UNKNOWN_OPTION = re.compile(r"Could not find '([^']+)'")
 _GRAMMAR = ("mismatched input", "LexerNoViableAlt", "no viable alternative", "extraneous input", "missing EQUAL")
-
-Compose = Callable[[list[str]], DictConfig]
 
 
 def explain(error: Exception, config_name: str, arguments: list[str], compose: Compose, conf_dir: str) -> str:

@@ -7,14 +7,15 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from lidar_mt.config.parameters import parameters_of
+from lidar_mt.config.types import Referred
 
 #: Names less alike than this share of letters are not suggested.
-_ALIKE = 0.5
+_CUTOFF = 0.5
 
 
-def nearest(name: str, known: Iterable[str], alike: float = _ALIKE) -> str:
+def nearest(name: str, known: Iterable[str], cutoff: float = _CUTOFF) -> str:
     """The known name that is most like `name`, or an empty string."""
-    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=alike)), "")
+    return next(iter(difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)), "")
 
 
 def unknown_key(path: str, content: dict[str, Any]) -> str:
@@ -29,6 +30,8 @@ def unknown_key(path: str, content: dict[str, Any]) -> str:
         "unknown key 'trainer.max_epoch'. Did you mean 'trainer.max_epochs'?"
     """
     found, node, left = _walk(path, content)
+    if not left:
+        return f"'{path}' only refers to '{'.'.join(found)}'; change it there"
     where = ".".join(found)
     if node is None and found:
         return f"unknown key '{path}': '{where}' is null here; choose an option of its group that sets it"
@@ -38,24 +41,41 @@ def unknown_key(path: str, content: dict[str, Any]) -> str:
     if left[0] in siblings:
         return f"'{path}' is not set here; '+{path}=VALUE' adds it"
     meant = nearest(left[0], siblings)
-    if meant:
-        return f"unknown key '{path}'. Did you mean '{_repair([*found, meant], left[1:], content)}'?"
-    # A dot too few, or a key of a group that is given without the group.
-    everything = [] if found else list(_paths(content, ""))
+    elsewhere = "" if found else _elsewhere(path, content, better_than=_alike(left[0], meant))
+    if meant and not elsewhere:
+        elsewhere = _repair([*found, meant], left[1:], content)
+    if elsewhere:
+        return f"unknown key '{path}'. Did you mean '{elsewhere}'?"
+    return f"unknown key '{path}'. Keys {'of ' + where if where else 'there'}: {', '.join(siblings)}."
+
+
+def _elsewhere(path: str, content: dict[str, Any], better_than: float) -> str:
+    """The dotted key of a whole configuration that is meant by one with a dot too few, or without its group."""
+    everything = list(_paths(content, ""))
     by_name = {full.rpartition(".")[2]: full for full in reversed(everything)}
-    meant = nearest(path, everything, 0.8) or by_name.get(nearest(left[-1], by_name, 0.6), "")
-    hint = f" Did you mean '{meant}'?" if meant else ""
-    return f"unknown key '{path}'.{hint} Keys {'of ' + where if where else 'there'}: {', '.join(siblings)}."
+    whole, name = nearest(path, everything, 0.8), nearest(path.rpartition(".")[2], by_name, 0.6)
+    if _alike(path, whole) > better_than:
+        return whole
+    return by_name[name] if "." not in path and _alike(path, name) > better_than else ""
+
+
+def _alike(one: str, other: str) -> float:
+    return difflib.SequenceMatcher(None, other, one).ratio() if other else 0.0
 
 
 def _walk(path: str, content: Any) -> tuple[list[str], Any, list[str]]:
-    """Follows a dotted key as far as it exists: the part that does, what is there, and the part that does not."""
+    """Follows a dotted key as far as it exists: the part that does, what is there, and the part that does not.
+
+    The part that exists is given by the place where it stands, not by what refers to it.
+    """
     found: list[str] = []
     left = path.split(".")
     node = content
     while left and isinstance(node, dict) and left[0] in node:
         node = node[left[0]]
         found.append(left.pop(0))
+        if isinstance(node, Referred) and node.owner:
+            found = node.owner.split(".")
     return found, node, left
 
 
@@ -82,5 +102,5 @@ def _paths(node: dict[str, Any], prefix: str) -> Iterator[str]:
     for name, value in node.items():
         if not str(name).startswith("_"):
             yield f"{prefix}{name}"
-            if isinstance(value, dict):
+            if isinstance(value, dict) and not isinstance(value, Referred):
                 yield from _paths(value, f"{prefix}{name}.")

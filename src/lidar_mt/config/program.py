@@ -20,7 +20,7 @@ from omegaconf.errors import OmegaConfBaseException
 
 from lidar_mt.config import resolvers, schema
 from lidar_mt.config.changes import report_changes
-from lidar_mt.config.check import check_config
+from lidar_mt.config.check import Compose, check_config
 from lidar_mt.config.explain import explain, groups
 from lidar_mt.structures.errors import ConfigError, LidarMtError
 
@@ -55,9 +55,9 @@ def program(config_name: str) -> Callable[[Main], Callable[[], None]]:
         def guarded(cfg: DictConfig) -> None:
             # Inside Hydra's frame, which would print a line of its own about any other exception.
             with _errors_in_one_line(config_name):
-                check_config(cfg, config_name, HydraConfig.get().overrides.task)
+                check_config(cfg, config_name, HydraConfig.get().overrides.task, _composer(config_name))
                 if HydraConfig.get().output_subdir is not None:  # this program has a run folder
-                    report_changes(_defaults(config_name), cfg, Path(HydraConfig.get().runtime.output_dir))
+                    report_changes(_composer(config_name)([]), cfg, Path(HydraConfig.get().runtime.output_dir))
                 main(cfg)
 
         run = hydra.main(config_path=CONF_DIR, config_name=config_name, version_base="1.3")(guarded)
@@ -106,7 +106,7 @@ def compose(config_name: str, overrides: list[str] | None = None) -> DictConfig:
     """
     _check_choices(overrides or [])
     cfg = _compose(config_name, overrides or [])
-    check_config(cfg, config_name, overrides or [])
+    check_config(cfg, config_name, overrides or [], functools.partial(_compose, config_name))
     return cfg
 
 
@@ -124,9 +124,9 @@ def _register() -> None:
         store.store(name=f"{name}_schema", node=node)
 
 
-def _defaults(config_name: str) -> DictConfig:
-    """The configuration of a program without any override, from within the program."""
-    return hydra.compose(config_name)
+def _composer(config_name: str) -> Compose:
+    """Composes the program's configuration anew, from within the program."""
+    return functools.partial(hydra.compose, config_name)
 
 
 def _check_choices(arguments: list[str]) -> None:

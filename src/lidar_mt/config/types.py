@@ -13,6 +13,19 @@ from typing import Any, Literal, NamedTuple, TypeVar, Union
 UNKNOWN = object()
 
 
+class Referred(dict[str, Any]):
+    """A mapping that stands elsewhere (`${grid}`), where what is in it is checked.
+
+    Args:
+        content: the mapping.
+        owner: dotted key of the place, empty where it is not a plain one.
+    """
+
+    def __init__(self, content: Mapping[str, Any], owner: str) -> None:
+        super().__init__(content)
+        self.owner = owner
+
+
 class ObjectNode:
     """Hint of an entry that must be an object: a mapping with `_target_`."""
 
