@@ -19,12 +19,13 @@ import os
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from lidar_mt.environment.data import packed_data, raw_data, runs
 from lidar_mt.environment.findings import Finding, render
 from lidar_mt.environment.isolation import ask
 from lidar_mt.environment.machine import disk, machine
-from lidar_mt.environment.packages import packages
+from lidar_mt.environment.packages import declared, packages, probes
 
 EXIT_FAILED = 2
 _OWN_KEYS = ("json", "out")
@@ -57,15 +58,16 @@ def examine(overrides: list[str]) -> Iterator[Finding]:
         overrides: of the training configuration.
     """
     yield from machine()
-    yield from packages()
-    yield from _devices()
-    (composed,) = ask([["configuration", *overrides]])
+    requirements = declared()
+    imports = probes(requirements)
+    # In one child, so that the large libraries are loaded once.
+    *answers, devices, composed = ask([*imports.values(), ["torch_devices"], ["configuration", *overrides]])
+    yield from packages(requirements, dict(zip(imports, answers, strict=True)))
+    yield from _devices(devices.value)
+    folders = composed.value or _default_folders()
     if composed.error:
         yield Finding("configuration", "train", "failed", composed.error, "repair the packages above, or the override")
-        root = Path(os.environ.get("LIDAR_MT_DATA", "data"))
-        folders = {"raw": str(root / "nuscenes"), "packed": str(root / "packed"), "runs": "runs"}
     else:
-        folders = composed.value
         yield Finding("configuration", "train", "ok", f"composes, from {folders['conf']}")
     yield from raw_data(Path(folders["raw"]))
     yield from packed_data(Path(folders["packed"]))
@@ -73,16 +75,20 @@ def examine(overrides: list[str]) -> Iterator[Finding]:
     yield from (disk(name, Path(folders[name])) for name in ("packed", "runs"))
 
 
-def _devices() -> Iterator[Finding]:
-    (found,) = ask([["torch_devices"]])
-    if found.error:
-        return  # the package's own line says why
-    devices = found.value
-    yield Finding("devices", "cpu", "ok", f"{devices['threads']} threads, {devices['cpu capability']}")
-    build = f"torch is built for CUDA {devices['cuda build']}" if devices["cuda build"] else "torch is built for CPUs"
-    for index, device in enumerate(devices["cuda"]):
-        yield Finding("devices", f"cuda:{index}", "ok", f"{device}; {build}, cuDNN {devices['cudnn']}")
-    if not devices["cuda"]:
+def _default_folders() -> dict[str, str]:
+    """Where data and runs lie by default, for when the configuration cannot say."""
+    root = Path(os.environ.get("LIDAR_MT_DATA", "data"))
+    return {"raw": f"{root}/nuscenes", "packed": f"{root}/packed", "runs": os.environ.get("LIDAR_MT_RUNS", "runs")}
+
+
+def _devices(found: dict[str, Any] | None) -> Iterator[Finding]:
+    if found is None:
+        return  # torch's own line says why
+    yield Finding("devices", "cpu", "ok", f"{found['threads']} threads, {found['cpu capability']}")
+    build = f"torch is built for CUDA {found['cuda build']}" if found["cuda build"] else "torch is built for CPUs"
+    for index, device in enumerate(found["cuda"]):
+        yield Finding("devices", f"cuda:{index}", "ok", f"{device}; {build}, cuDNN {found['cudnn']}")
+    if not found["cuda"]:
         yield Finding("devices", "cuda", "missing", f"no GPU found; {build}. Everything runs without one")
 
 

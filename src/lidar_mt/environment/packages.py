@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from typing import NamedTuple
 
 from lidar_mt.environment.findings import Finding
-from lidar_mt.environment.isolation import Answer, ask
+from lidar_mt.environment.isolation import Answer
 
 _DISTRIBUTION = "lidar-mt"
 #: Import names that differ from the distribution's.
@@ -40,16 +40,23 @@ class Requirement(NamedTuple):
     extra: str
 
 
-def packages() -> Iterator[Finding]:
-    """One finding per required package, then one per package of the extras."""
-    requirements = declared()
+def probes(requirements: list[Requirement]) -> dict[str, list[str]]:
+    """Distribution name -> the probe that imports it, for those that are installed."""
+    installed = [each.name for each in requirements if _version(each.name)]
+    return {name: ["imports", _IMPORTS.get(name, name.replace("-", "_"))] for name in installed}
+
+
+def packages(requirements: list[Requirement], answers: Mapping[str, Answer]) -> Iterator[Finding]:
+    """One finding per required package, then one per package of the extras.
+
+    Args:
+        requirements: what the project declares.
+        answers: what `probes` said, by distribution name.
+    """
     if not requirements:
         yield Finding("packages", _DISTRIBUTION, "failed", "is not installed", "pip install -c constraints.txt -e .")
         return
     yield Finding("packages", _DISTRIBUTION, "ok", metadata.version(_DISTRIBUTION))
-    there = [each for each in requirements if _version(each.name)]
-    names = [_IMPORTS.get(each.name, each.name.replace("-", "_")) for each in there]
-    answers = dict(zip((each.name for each in there), ask(["imports", name] for name in names), strict=True))
     for each in requirements:
         yield _judge(each, answers.get(each.name))
 
