@@ -12,9 +12,10 @@ Useful keys:
     optimizer.lr=2.0e-4            base learning rate; the schedule peaks at ten times this
     grid=small                     0.4 m cells: a quarter of the work
     model=detection task=detection one task alone
-    resume=FILE.ckpt               go on from a checkpoint
-    debug=fast_dev_run             one batch through everything
+    resume=FILE.ckpt               go on from a checkpoint; keys that changed since then are listed
+    debug=fast_dev_run             one batch through everything; also overfit, limit, profiler
     paths.root=DIR paths.runs=DIR  where data lies and runs go
+    logger=none                    no TensorBoard files
     -m optimizer.lr=1e-4,2e-4      one run for each value
 """
 
