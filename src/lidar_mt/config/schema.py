@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from omegaconf import MISSING
 
@@ -46,6 +46,13 @@ class TrainConfig(RecipeConfig):
     """Keys of `python -m lidar_mt.train`."""
 
     resume: str | None = None
+
+
+@dataclass
+class SearchConfig(TrainConfig):
+    """Keys of `python -m lidar_mt.search`: those of training, and what is searched."""
+
+    hparams_search: Any = MISSING
 
 
 @dataclass
@@ -159,6 +166,7 @@ SCHEMAS: dict[str, type] = {
     "infer": InferConfig,
     "pack_data": PackDataConfig,
     "verify_data": VerifyDataConfig,
+    "search": SearchConfig,
     "simulate": SimulateConfig,
 }
 
@@ -184,6 +192,19 @@ class StageConfig:
 
 
 @dataclass
+class SearchSpaceConfig:
+    """The group `hparams_search`; `config.search_space` reads the space."""
+
+    name: str
+    trials: int
+    monitor: str
+    mode: Literal["max", "min"]
+    startup_trials: int
+    warmup_validations: int
+    space: Mapping[str, Any]
+
+
+@dataclass
 class ModelConfig:
     """The group `model`: the parts, and the network that is made of them."""
 
@@ -203,6 +224,7 @@ GROUPS: dict[str, Any] = {
     "classes": ObjectNode,
     "data": ObjectNode,
     "grid": ObjectNode,
+    "hparams_search": SearchSpaceConfig,
     "logger": ObjectNode | None,
     "metric": Mapping[str, ObjectNode | None],
     "model": ModelConfig,
@@ -229,6 +251,9 @@ BOUNDS: dict[str, float] = {
     "model.voxelizer.max_pillars_eval": 1,
     "optimizer.lr": 0,
     "optimizer.weight_decay": 0,
+    "hparams_search.trials": 1,
+    "hparams_search.startup_trials": 0,
+    "hparams_search.warmup_validations": 0,
     "seed": 0,
 }
 
