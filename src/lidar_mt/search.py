@@ -58,7 +58,7 @@ def main(cfg: DictConfig) -> None:
         status = run_trial(_command(cfg, study, number, values, folder / f"trial_{number:03d}"))
         state = study.tell(number, failed=status != 0)
         failures = failures + 1 if state == "fail" else 0
-        log.info("trial %d of %d: %s, %s", number + 1, search.trials, state, values)
+        log.info("trial_%03d: %s (%d of %d), %s", number, state, study.done, search.trials, values)
         if failures >= _FAILURES:
             raise LidarMtError(f"{failures} trials in a row failed; see {folder / f'trial_{number:03d}' / 'train.log'}")
     report(study, folder, search.monitor, [each.path for each in space if each.log])
@@ -81,7 +81,7 @@ def report(study: Study, folder: Path, monitor: str, log_scaled: list[str]) -> N
     table = Table(title=f"Trials of {study.name}, best first")
     header = ["trial", "state", monitor, "validations", "s", *names]
     for column in header:
-        table.add_column(column, justify="right")
+        table.add_column(column, justify="right", overflow="fold")
     lines = [[row[key] for key in ("number", "state", "value", "validations", "seconds")] for row in rows]
     lines = [[*line, *(row["parameters"].get(name) for name in names)] for line, row in zip(lines, rows, strict=True)]
     for line in lines:
