@@ -12,9 +12,10 @@ Useful keys:
     optimizer.lr=2.0e-4            base learning rate; the schedule peaks at ten times this
     grid=small                     0.4 m cells: a quarter of the work
     model=detection task=detection one task alone
-    resume=FILE.ckpt               go on from a checkpoint
-    debug=fast_dev_run             one batch through everything
+    resume=FILE.ckpt               go on from a checkpoint; keys that changed since then are listed
+    debug=fast_dev_run             one batch through everything; also overfit, limit, profiler
     paths.root=DIR paths.runs=DIR  where data lies and runs go
+    logger=none                    no TensorBoard files
     -m optimizer.lr=1e-4,2e-4      one run for each value
 """
 
@@ -40,6 +41,7 @@ from lidar_mt.config.build import (
     total_steps,
     write_network_config,
 )
+from lidar_mt.config.changes import report_changes_since
 from lidar_mt.data.memory import keep_freed_memory
 from lidar_mt.engine.checkpoint import load_network, read_checkpoint
 from lidar_mt.engine.console import quiet_lightning
@@ -67,10 +69,12 @@ def main(cfg: DictConfig) -> None:
     drop_unlabelled_tasks(cfg, datamodule)
     match_monitor(cfg)
     metrics = build_metrics(cfg)
+    if resumed is not None:
+        report_changes_since(cfg.resume, cfg)
     OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
     trainer: pl.Trainer = instantiate(
         cfg.trainer,
-        callbacks=list(instantiate(cfg.callbacks).values()),
+        callbacks=[callback for callback in instantiate(cfg.callbacks).values() if callback is not None],
         logger=instantiate(cfg.logger) if cfg.logger else False,
         default_root_dir=str(folder),
     )
