@@ -25,7 +25,8 @@ from omegaconf import DictConfig, open_dict
 from lidar_mt.config import instantiate, program
 from lidar_mt.config.build import NETWORK_KEYS, build_datamodule, build_metrics, load_module, read_network_config
 from lidar_mt.engine.console import quiet_lightning
-from lidar_mt.metrics.nuscenes_evaluation import DetectionScores, evaluate_results
+from lidar_mt.metrics.detection_scores import DetectionScores
+from lidar_mt.metrics.nuscenes_detection import NuScenesDetectionMetric
 from lidar_mt.metrics.tables import print_scores, write_metrics
 from lidar_mt.structures.errors import ConfigError
 
@@ -45,7 +46,16 @@ def main(cfg: DictConfig) -> None:
 def _score_file(cfg: DictConfig, out: Path) -> tuple[DetectionScores | None, dict[str, float] | None]:
     if cfg.data_root is None:
         raise ConfigError("results=FILE needs data_root=DIR, the folder that holds the tables of version=NAME")
-    return evaluate_results(cfg.results, cfg.data_root, cfg.version, cfg.split, out / "nuscenes_eval"), None
+    settings = {
+        "data_root": cfg.data_root,
+        "version": cfg.version,
+        "split": cfg.split,
+        "out_dir": out / "nuscenes_eval",
+    }
+    node = cfg.metric.get("detection")
+    metric = NuScenesDetectionMetric(**settings) if node is None else instantiate(node, **settings)
+    scores: DetectionScores = metric.score_file(cfg.results)
+    return scores, None
 
 
 def _score_checkpoint(cfg: DictConfig, out: Path) -> tuple[DetectionScores | None, dict[str, float] | None]:
