@@ -82,7 +82,7 @@ def test_all_classes(predictions, truth):
 def crowd(count, seed, **changes):
     """Boxes on a coarse lattice that all lie within reach of each other, with few different scores."""
     rng = np.random.default_rng(seed)
-    rows = [
+    return [
         {
             "sample": sample,
             "name": "pedestrian",
@@ -96,7 +96,6 @@ def crowd(count, seed, **changes):
         }
         for sample in np.sort(rng.integers(0, 3, count)).tolist()
     ]
-    return rows
 
 
 @pytest.mark.parametrize("seed", range(4))
