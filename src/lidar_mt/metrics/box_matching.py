@@ -49,16 +49,18 @@ def order_by_score(score: Floats) -> Integers:
     return np.argsort(score, kind="stable")[::-1]
 
 
-def pairs_within(predictions: EvalBoxes, truth: EvalBoxes, reach_m: float) -> Pairs:
+def pairs_within(predictions: EvalBoxes, rows: Integers, truth: EvalBoxes, reach_m: float) -> Pairs:
     """All pairs of a prediction and a truth of the same sample and class that are nearer than `reach_m`.
 
     Args:
         predictions: N boxes.
+        rows: those of them that take part.
         truth: G boxes.
         reach_m: exclusive limit of the distance on the ground [m].
     """
     classes = len(DETECTION_NAMES)
-    group, truth_group = (boxes.sample * classes + boxes.label for boxes in (predictions, truth))
+    group = predictions.sample[rows] * classes + predictions.label[rows]
+    truth_group = truth.sample * classes + truth.label
     sizes = np.bincount(truth_group, minlength=int(group.max(initial=0)) + 1)
     by_group = np.argsort(truth_group, kind="stable")
     count, first = sizes[group], (np.cumsum(sizes) - sizes)[group]
@@ -67,8 +69,8 @@ def pairs_within(predictions: EvalBoxes, truth: EvalBoxes, reach_m: float) -> Pa
     total = np.cumsum(count[asking])
     edges = np.searchsorted(total, np.arange(_BLOCK_PAIRS, total[-1] if len(total) else 0, _BLOCK_PAIRS))
     blocks = [
-        _pairs_of_block(rows, first[rows], count[rows], by_group, predictions.center, truth.center, reach_m)
-        for rows in np.split(asking, edges)
+        _pairs_of_block(rows[block], first[block], count[block], by_group, predictions.center, truth.center, reach_m)
+        for block in np.split(asking, edges)
     ]
     prediction, found, distance = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
     order = np.lexsort((found, distance, prediction))

@@ -63,11 +63,12 @@ def empty_curve() -> Curve:
     return Curve(np.linspace(0, 1, NUM_RECALLS), zeros, zeros, ones, ones, ones, ones, ones)
 
 
-def detection_curves(predictions: EvalBoxes, truth: EvalBoxes) -> Curves:
+def detection_curves(predictions: EvalBoxes, counted: Mask, truth: EvalBoxes) -> Curves:
     """Matches predictions with truth and follows each class down its scores.
 
     Args:
-        predictions: boxes that take part, in the order of the result file.
+        predictions: N boxes in the order of the result file.
+        counted: (N,) which of them take part.
         truth: boxes that take part, those of a sample in the order of the tables.
 
     Returns:
@@ -78,26 +79,35 @@ def detection_curves(predictions: EvalBoxes, truth: EvalBoxes) -> Curves:
 
     Source: nuscenes-devkit 1.2.0, nuscenes.eval.detection.algo.accumulate.
     """
-    order = order_by_score(predictions.score)
-    rank = np.empty_like(order)
+    # Millions of predictions are not copied: all that follows are rows of them.
+    rows = np.flatnonzero(counted)
+    order = rows[order_by_score(predictions.score[rows])]
+    rank = np.zeros(len(counted), dtype=np.int64)
     rank[order] = np.arange(len(order))
-    by_class = [order[predictions.label[order] == label] for label in range(len(DETECTION_NAMES))]
-    counts = np.bincount(truth.label, minlength=len(DETECTION_NAMES)).tolist()
-    pairs = pairs_within(predictions, truth, max(DISTANCES_M))
+    by_class = _split_by_label(order, predictions.label[order])
+    num_truth = list(labels_counted(truth.label).values())
+    pairs = pairs_within(predictions, rows, truth, max(DISTANCES_M))
     curves: Curves = {}
     for distance in DISTANCES_M:
         matched, found = match_greedily(pairs, rank, len(truth.label), distance)
-        sort = np.argsort(rank[matched])
+        sort = np.lexsort((rank[matched], predictions.label[matched]))
         matched, found = matched[sort], found[sort]
-        is_hit = np.zeros(len(order), dtype=bool)
+        is_hit = np.zeros(len(counted), dtype=bool)
         is_hit[matched] = True
         errors = match_errors(predictions.select(matched), truth.select(found))
-        label = predictions.label[matched]
-        for index, (name, rows) in enumerate(zip(DETECTION_NAMES, by_class, strict=True)):
-            of_class = {error: values[label == index] for error, values in errors.items()}
-            curves[name, distance] = curve_of(is_hit[rows], predictions.score[rows], of_class, counts[index])
+        hits = _split_by_label(np.arange(len(matched)), predictions.label[matched])
+        for name, members, places, total in zip(DETECTION_NAMES, by_class, hits, num_truth, strict=True):
+            of_class = {error: values[places] for error, values in errors.items()}
+            curves[name, distance] = curve_of(is_hit[members], predictions.score[members], of_class, total)
             _check_descending(curves[name, distance], name)
     return {(name, distance): curves[name, distance] for name in DETECTION_NAMES for distance in DISTANCES_M}
+
+
+def _split_by_label(values: Integers, label: Integers) -> list[Integers]:
+    """The values of each class, in the order they come in."""
+    short = label.astype(np.int8)  # which numpy sorts by counting
+    edges = np.cumsum(np.bincount(label, minlength=len(DETECTION_NAMES)))[:-1]
+    return np.split(values[np.argsort(short, kind="stable")], edges)
 
 
 def _check_descending(curve: Curve, name: str) -> None:

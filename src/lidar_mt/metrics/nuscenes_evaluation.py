@@ -108,11 +108,12 @@ def evaluate_boxes(
     Returns:
         The scores and the curves they were drawn from.
     """
-    counted = [boxes.select(counted_boxes(boxes, truth.ego_xy, truth.racks)) for boxes in (predictions, truth.boxes)]
-    curves = detection_curves(*counted)
+    counted = counted_boxes(predictions, truth.ego_xy, truth.racks)
+    targets = truth.boxes.select(counted_boxes(truth.boxes, truth.ego_xy, truth.racks))
+    curves = detection_curves(predictions, counted, targets)
     scores = scores_of(
         curves,
-        labels_counted(counted[1].label),
+        labels_counted(targets.label),
         num_samples=len(truth.tokens),
         version=truth.version,
         eval_set=truth.eval_set,

@@ -103,7 +103,8 @@ def detections_to_boxes(
         center[start:end] = local[start:end, : Z + 1] @ pose[:3, :3].T + pose[:3, 3]
         flat[:, start:end] = flat[:, start:end] @ pose[:3, :3].T
     half_yaw = np.arctan2(flat[0, :, 1], flat[0, :, 0]) / 2
-    zero = np.zeros(len(local))
+    rotation = np.zeros((len(local), 4))
+    rotation[:, 0], rotation[:, 3] = np.cos(half_yaw), np.sin(half_yaw)
     velocity = np.ascontiguousarray(flat[1, :, :2])
     names = np.array([DETECTION_NAMES.index(name) for name in class_names], dtype=np.int64)
     label = names[labels]
@@ -113,7 +114,7 @@ def detections_to_boxes(
         label=label,
         center=center,
         size=local[:, W : H + 1],
-        rotation=np.stack([np.cos(half_yaw), zero, zero, np.sin(half_yaw)], axis=1),
+        rotation=rotation,
         velocity=velocity,
         attribute=_attribute_indices()[label, moving.astype(np.int64)],
         score=np.concatenate([np.zeros(0), *(scores for _, scores, _ in parts)]),

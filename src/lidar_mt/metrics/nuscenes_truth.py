@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from lidar_mt.metrics.detection_protocol import ATTRIBUTE_NAMES, DETECTION_NAMES, RACK_CATEGORY
-from lidar_mt.metrics.eval_boxes import EvalBoxes, Floats, Racks
+from lidar_mt.metrics.eval_boxes import EvalBoxes, Floats, Integers, Racks
 from lidar_mt.metrics.eval_splits import check_tables, scenes_of_split
 from lidar_mt.structures.classes import detection_name
 from lidar_mt.structures.errors import DataError
@@ -73,45 +73,46 @@ class GroundTruth(NamedTuple):
         )
 
 
-class _Named(msgspec.Struct, frozen=True):
+# No row refers to another, so the garbage collector need not look at millions of them.
+class _Named(msgspec.Struct, frozen=True, gc=False):
     token: str
     name: str
 
 
-class _Sample(msgspec.Struct, frozen=True):
+class _Sample(msgspec.Struct, frozen=True, gc=False):
     token: str
     timestamp: int
     scene_token: str
 
 
-class _SampleData(msgspec.Struct, frozen=True):
+class _SampleData(msgspec.Struct, frozen=True, gc=False):
     sample_token: str
     ego_pose_token: str
     calibrated_sensor_token: str
     is_key_frame: bool
 
 
-class _EgoPose(msgspec.Struct, frozen=True):
+class _EgoPose(msgspec.Struct, frozen=True, gc=False):
     token: str
     translation: tuple[float, float, float]
 
 
-class _Extrinsic(msgspec.Struct, frozen=True):
+class _Extrinsic(msgspec.Struct, frozen=True, gc=False):
     token: str
     sensor_token: str
 
 
-class _Sensor(msgspec.Struct, frozen=True):
+class _Sensor(msgspec.Struct, frozen=True, gc=False):
     token: str
     channel: str
 
 
-class _Instance(msgspec.Struct, frozen=True):
+class _Instance(msgspec.Struct, frozen=True, gc=False):
     token: str
     category_token: str
 
 
-class _Annotation(msgspec.Struct, frozen=True):
+class _Annotation(msgspec.Struct, frozen=True, gc=False):
     token: str
     sample_token: str
     instance_token: str
@@ -151,21 +152,20 @@ def load_truth(data_root: str | Path, version: str, eval_set: str) -> GroundTrut
         key=lambda row: place[row.sample_token],
     )
     categories = _categories(folder, rows)
+    names = [detection_name(category) for category in categories]
+    truths = [row for row, name in zip(rows, names, strict=True) if name]
     attributes = {row.token: row.name for row in read_rows(folder, "attribute", _Named)}
-    named = [(row, detection_name(category)) for row, category in zip(rows, categories, strict=True)]
-    truths = [(row, name) for row, name in named if name]
-    _refuse(folder, [*_missing_lidar(place, ego), *(fault for row, _ in truths for fault in _faults(row, attributes))])
-    by_token = {row.token: row for row in rows}
+    _refuse(folder, [*_missing_lidar(place, ego), *(fault for row in truths for fault in _faults(row, attributes))])
     boxes = EvalBoxes(
-        sample=np.array([place[row.sample_token] for row, _ in truths], dtype=np.int64),
-        label=np.array([DETECTION_NAMES.index(name) for _, name in truths], dtype=np.int64),
-        center=_matrix((row.translation for row, _ in truths), 3),
-        size=_matrix((row.size for row, _ in truths), 3),
-        rotation=_matrix((row.rotation for row, _ in truths), 4),
-        velocity=_matrix((_velocity(row, by_token, times_s, folder) for row, _ in truths), 2),
-        attribute=np.array([_attribute(row, attributes, folder) for row, _ in truths], dtype=np.int64),
+        sample=np.array([place[row.sample_token] for row in truths], dtype=np.int64),
+        label=np.array([DETECTION_NAMES.index(name) for name in names if name], dtype=np.int64),
+        center=_matrix((row.translation for row in truths), 3),
+        size=_matrix((row.size for row in truths), 3),
+        rotation=_matrix((row.rotation for row in truths), 4),
+        velocity=_velocities(truths, rows, times_s, folder),
+        attribute=_attribute_indices(truths, attributes, folder),
         score=np.full(len(truths), -1.0),
-        num_points=np.array([row.num_lidar_pts + row.num_radar_pts for row, _ in truths], dtype=np.int64),
+        num_points=np.array([row.num_lidar_pts + row.num_radar_pts for row in truths], dtype=np.int64),
     )
     racks = [row for row, category in zip(rows, categories, strict=True) if category == RACK_CATEGORY]
     return GroundTruth(
@@ -184,15 +184,16 @@ def load_truth(data_root: str | Path, version: str, eval_set: str) -> GroundTrut
 
 
 def _matrix(rows: Iterable[Sequence[float]], width: int) -> Floats:
-    return np.array(list(rows), dtype=np.float64).reshape(-1, width)
+    return np.fromiter(chain.from_iterable(rows), np.float64).reshape(-1, width)
 
 
-def _look_up(mapping: dict[Key, Value], key: Key, path: Path) -> Value:
+def _look_up(mapping: Mapping[Key, Value], keys: Iterable[Key], folder: Path, table: str) -> list[Value]:
     try:
-        return mapping[key]
+        return [mapping[key] for key in keys]
     except KeyError as error:
         raise DataError(
-            f"{path} has no row with the token {key!r}, which another table names; copy the version's tables again"
+            f"{folder / table}.json has no row with the token {error}, which another table names; "
+            "copy the version's tables again"
         ) from error
 
 
@@ -200,11 +201,13 @@ def _samples_of_split(folder: Path, scenes: Sequence[str], eval_set: str) -> dic
     """Time [s] of each sample of the scenes, in the table's order."""
     wanted = set(scenes)
     names = {row.token: row.name for row in read_rows(folder, "scene", _Named)}
+    samples = list(read_rows(folder, "sample", _Sample))
+    scene_names = _look_up(names, (row.scene_token for row in samples), folder, "scene")
     times_s = {
         # As the devkit makes seconds, so that velocities are the same to the last bit.
         row.token: 1e-6 * row.timestamp
-        for row in read_rows(folder, "sample", _Sample)
-        if _look_up(names, row.scene_token, folder / "scene.json") in wanted
+        for row, name in zip(samples, scene_names, strict=True)
+        if name in wanted
     }
     if not times_s:
         there = ", ".join(list(names.values())[:_NAMED])
@@ -226,53 +229,51 @@ def _ego_positions(folder: Path, samples: dict[str, int]) -> dict[str, tuple[flo
     }
     wanted = set(pose_of.values())
     position = {row.token: row.translation for row in read_rows(folder, "ego_pose", _EgoPose) if row.token in wanted}
-    return {sample: _look_up(position, token, folder / "ego_pose.json") for sample, token in pose_of.items()}
+    return dict(zip(pose_of, _look_up(position, pose_of.values(), folder, "ego_pose"), strict=True))
 
 
 def _categories(folder: Path, rows: Sequence[_Annotation]) -> list[str]:
     names = {row.token: row.name for row in read_rows(folder, "category", _Named)}
     wanted = {row.instance_token for row in rows}
-    category = {
-        row.token: _look_up(names, row.category_token, folder / "category.json")
-        for row in read_rows(folder, "instance", _Instance)
-        if row.token in wanted
-    }
-    return [_look_up(category, row.instance_token, folder / "instance.json") for row in rows]
+    instances = [row for row in read_rows(folder, "instance", _Instance) if row.token in wanted]
+    found = _look_up(names, (row.category_token for row in instances), folder, "category")
+    category = dict(zip((row.token for row in instances), found, strict=True))
+    return _look_up(category, (row.instance_token for row in rows), folder, "instance")
 
 
-def _velocity(
-    row: _Annotation, rows: dict[str, _Annotation], times_s: dict[str, float], folder: Path
-) -> tuple[float, float]:
-    """Velocity [m/s] from the neighbours in time, NaN where they are too far apart or missing.
+def _velocities(
+    truths: Sequence[_Annotation], rows: Sequence[_Annotation], times_s: dict[str, float], folder: Path
+) -> Floats:
+    """(N, 2) velocity [m/s] from the neighbours in time, NaN where they are too far apart or missing.
 
     Source: nuscenes-devkit 1.2.0, NuScenes.box_velocity.
     """
-    path = folder / "sample_annotation.json"
-    if not row.prev and not row.next:
-        return math.nan, math.nan
-    first = _look_up(rows, row.prev, path) if row.prev else row
-    last = _look_up(rows, row.next, path) if row.next else row
-    time_s = times_s[last.sample_token] - times_s[first.sample_token]
-    if time_s > _MAX_TIME_DIFFERENCE_S * (2 if row.prev and row.next else 1):
-        return math.nan, math.nan
-    vx, vy = (_divide(last.translation[axis] - first.translation[axis], time_s) for axis in (0, 1))
-    return vx, vy
+    by_token = {row.token: row for row in rows}
+    first = _look_up(by_token, (row.prev or row.token for row in truths), folder, "sample_annotation")
+    last = _look_up(by_token, (row.next or row.token for row in truths), folder, "sample_annotation")
+    begin, end = (np.array([times_s[row.sample_token] for row in part], dtype=np.float64) for part in (first, last))
+    shift = _matrix((row.translation for row in last), 3)[:, :2] - _matrix((row.translation for row in first), 3)[:, :2]
+    neighbours = np.array([bool(row.prev) + bool(row.next) for row in truths], dtype=np.int64)
+    limit = _MAX_TIME_DIFFERENCE_S * np.maximum(neighbours, 1)
+    # Two keyframes may bear the same time, which makes a speed infinite as it does for the devkit.
+    with np.errstate(divide="ignore", invalid="ignore"):
+        velocity: Floats = shift / (end - begin)[:, None]
+    velocity[(neighbours == 0) | (end - begin > limit)] = np.nan
+    return velocity
 
 
-def _divide(distance: float, time_s: float) -> float:
-    """As arrays divide: infinite or NaN where two keyframes bear the same time."""
-    if time_s:
-        return distance / time_s
-    return math.copysign(math.inf, distance) if distance else math.nan
-
-
-def _attribute(row: _Annotation, names: dict[str, str], folder: Path) -> int:
-    if not row.attribute_tokens:
-        return -1
-    name = names[row.attribute_tokens[0]]
-    if name not in ATTRIBUTE_NAMES:
-        raise DataError(f"{folder / 'attribute.json'} has the attribute {name!r}, which the benchmark does not know")
-    return ATTRIBUTE_NAMES.index(name)
+def _attribute_indices(truths: Sequence[_Annotation], names: dict[str, str], folder: Path) -> Integers:
+    known = {name: index for index, name in enumerate(ATTRIBUTE_NAMES)}
+    used = {token for row in truths for token in row.attribute_tokens}
+    strange = sorted(names[token] for token in used if names[token] not in known)
+    if strange:
+        raise DataError(
+            f"{folder / 'attribute.json'}: the benchmark knows no attribute {strange[0]!r}; repair the table"
+        )
+    indices = {token: known[names[token]] for token in used}
+    return np.array(
+        [indices[row.attribute_tokens[0]] if row.attribute_tokens else -1 for row in truths], dtype=np.int64
+    )
 
 
 def _missing_lidar(samples: Iterable[str], ego: dict[str, tuple[float, float, float]]) -> Iterator[str]:
@@ -282,13 +283,13 @@ def _missing_lidar(samples: Iterable[str], ego: dict[str, tuple[float, float, fl
 
 
 def _faults(row: _Annotation, attributes: dict[str, str]) -> Iterator[str]:
-    what = f"sample_annotation {row.token}"
-    if len(row.attribute_tokens) > 1:
-        yield f"{what} has {len(row.attribute_tokens)} attributes, at most one is allowed"
-    elif not attributes.keys() >= set(row.attribute_tokens):
-        yield f"{what} has an attribute that attribute.json does not list"
+    count = len(row.attribute_tokens)
+    if count > 1:
+        yield f"sample_annotation {row.token} has {count} attributes, at most one is allowed"
+    elif count and row.attribute_tokens[0] not in attributes:
+        yield f"sample_annotation {row.token} has an attribute that attribute.json does not list"
     if not min(row.size) > 0:
-        yield f"{what} has the size {list(row.size)}"
+        yield f"sample_annotation {row.token} has the size {list(row.size)}"
 
 
 def _refuse(folder: Path, faults: list[str]) -> None:
