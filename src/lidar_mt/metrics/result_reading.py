@@ -131,7 +131,8 @@ def _columns_of(index: int, boxes: list[_Box]) -> EvalBoxes:
         velocity=numbers[:, 10:],
         attribute=np.fromiter((_ATTRIBUTES[box.attribute_name] for box in boxes), np.int64, count),
         score=np.fromiter((box.detection_score for box in boxes), np.float64, count),
-        num_points=np.fromiter((box.num_pts for box in boxes), np.int64, count),
+        # What matters is whether it is 0, and a whole number of JSON may be of any size.
+        num_points=np.fromiter((max(-1, min(box.num_pts, 1)) for box in boxes), np.int64, count),
     )
 
 
@@ -148,7 +149,7 @@ def _members(text: bytes | msgspec.Raw) -> dict[str, msgspec.Raw]:
         view = memoryview(raw).cast("B")
         start = _address(view) - base
         between = bytes(whole[end:start]) if start > end else b""
-        if between.strip(b" \t\r\n{,:") != msgspec.json.encode(name):
+        if msgspec.json.decode(between.strip(b" \t\r\n{,:")) != name:
             raise _Odd
         end = start + len(view)
     return members
