@@ -180,7 +180,7 @@ def annotations(split: Split, kinds: list[Any], more: int) -> Iterator[dict[str,
 
 def write(path: Path, rows: Any) -> None:
     # One key per line and no indent, as the official tables are.
-    encode = json.JSONEncoder(indent=0).encode
+    encode = json.JSONEncoder(separators=(",\n", ": ")).encode
     with path.with_suffix(".json").open("w") as file:
         file.write("[\n")
         for i, row in enumerate(rows):

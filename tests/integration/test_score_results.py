@@ -14,6 +14,7 @@ from nuscenes.eval.common.config import config_factory
 from nuscenes.eval.detection.data_classes import DetectionMetricDataList, DetectionMetrics
 from nuscenes.eval.detection.evaluate import DetectionEval
 
+from lidar_mt.data.simulation import Plan, write_dataset
 from lidar_mt.metrics import devkit_evaluation as devkit
 from lidar_mt.metrics import nuscenes_evaluation as ours
 from lidar_mt.metrics.detection_protocol import ATTRIBUTE_NAMES, DETECTION_NAMES
@@ -26,9 +27,10 @@ from tests.helpers.devkit_scores import assert_same_files
 from tests.helpers.nuscenes_detections import annotations_as_detections, perturb, poses
 from tests.helpers.tiny_nuscenes import write_tiny_nuscenes
 
-TINY = "v1.0-tiny-mini"
+TINY, SIMULATED = "v1.0-tiny-mini", "v1.0-simulated-mini"
 SETS = [
     TINY,
+    SIMULATED,
     pytest.param("v1.0-mini", marks=pytest.mark.nuscenes),
     pytest.param("v1.0-complete-mini", marks=pytest.mark.nuscenes),
 ]
@@ -39,6 +41,9 @@ def data(request, tmp_path_factory):
     """Root folder, version and loaded tables of a data set."""
     if request.param == TINY:
         root = write_tiny_nuscenes(tmp_path_factory.mktemp("nuscenes"))
+    elif request.param == SIMULATED:
+        root = tmp_path_factory.mktemp("simulated") / "nuscenes"
+        write_dataset(root, Plan(SIMULATED, ("scene-0103",), keyframes=5, sweeps=1, seed=3), workers=1)
     elif "LIDAR_MT_NUSCENES" in os.environ:
         root = Path(os.environ["LIDAR_MT_NUSCENES"])
     else:

@@ -35,15 +35,12 @@ def update(metric, samples):
 
 @pytest.mark.parametrize("count", [8, 5])
 def test_both_metrics_write_the_same_numbers_of_a_split_and_of_a_part(root, samples, tmp_path, count):
-    metrics = {}
+    metrics, seen = {}, samples[:count]
     for kind, order in ((NuScenesDetectionMetric, 1), (NuScenesDevkitMetric, -1)):
         metric = metrics[kind] = kind(root, VERSION, "val", tmp_path / kind.__name__)
         metric.check_data()
         # The order in which a rank sees the samples changes nothing, not even between equal scores.
-        update(
-            metric,
-            [(s[0], s[1]._replace(scores=s[1].scores.round(decimals=1)), *s[2:]) for s in samples[:count]][::order],
-        )
+        update(metric, [(s[0], s[1]._replace(scores=s[1].scores.round(decimals=1)), *s[2:]) for s in seen[::order]])
     ours, theirs = (metric.compute() for metric in metrics.values())
     assert ours == pytest.approx(theirs, abs=1e-9, rel=0, nan_ok=True)
     assert ours["samples"] == count
