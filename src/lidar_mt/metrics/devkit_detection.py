@@ -33,7 +33,7 @@ class NuScenesDevkitMetric(NuScenesDetectionMetric):
     def score_file(self, results_file: str | Path) -> DetectionScores:
         """Scores a result file on the whole split."""
         return evaluate_results(
-            results_file, self.data_root, self.version, self.split, self.out_dir, tables=self._loaded_tables()
+            results_file, self.data_root, self.version, self.split, self.out_dir, tables=self._tables
         )
 
     def _split_tokens(self) -> list[str]:

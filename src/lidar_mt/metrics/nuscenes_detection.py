@@ -188,9 +188,7 @@ class NuScenesDetectionMetric(Metric):
 
     def score_file(self, results_file: str | Path) -> DetectionScores:
         """Scores a result file on the whole split instead of what was seen; see `evaluate_results`."""
-        return evaluate_results(
-            results_file, self.data_root, self.version, self.split, self.out_dir, truth=self._ground_truth()
-        )
+        return evaluate_results(results_file, self.data_root, self.version, self.split, self.out_dir, truth=self._truth)
 
     def _evaluate(self) -> dict[str, float]:
         expected = self._split_tokens()

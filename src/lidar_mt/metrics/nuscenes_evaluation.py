@@ -12,7 +12,7 @@ from lidar_mt.metrics.detection_scores import DetectionScores, scores_of, write_
 from lidar_mt.metrics.eval_boxes import EvalBoxes, counted_boxes
 from lidar_mt.metrics.eval_splits import resolve_eval_set
 from lidar_mt.metrics.nuscenes_truth import GroundTruth, load_truth
-from lidar_mt.metrics.result_reading import read_result_boxes
+from lidar_mt.metrics.result_reading import check_readable, read_result_boxes
 from lidar_mt.structures.errors import ResultError
 from lidar_mt.structures.nuscenes_splits import official_splits
 
@@ -48,7 +48,9 @@ def evaluate_results(
 
     Source: nuscenes-devkit 1.2.0, nuscenes.eval.detection.evaluate.DetectionEval; tests compare every number.
     """
-    truth = truth or load_truth(data_root, version, resolve_eval_set(version, eval_set))
+    eval_set = resolve_eval_set(version, eval_set)
+    check_readable(results_file)  # before seconds go into the tables
+    truth = truth or load_truth(data_root, version, eval_set)
     results = read_result_boxes(results_file, truth.tokens)
     # Between equal scores the order decides: of the file, but of the split where that is a custom one.
     boxes = results.for_samples(truth.tokens, in_their_order=truth.eval_set not in official_splits())

@@ -18,6 +18,7 @@ import numpy as np
 from lidar_mt.metrics.detection_protocol import ATTRIBUTE_NAMES, DETECTION_NAMES, MAX_BOXES_PER_SAMPLE
 from lidar_mt.metrics.eval_boxes import EvalBoxes, Floats, no_boxes
 from lidar_mt.metrics.result_check import check_results, read_results
+from lidar_mt.structures.errors import ResultError
 
 _LABELS = {name: index for index, name in enumerate(DETECTION_NAMES)}
 _ATTRIBUTES = {"": -1, **{name: index for index, name in enumerate(ATTRIBUTE_NAMES)}}
@@ -59,6 +60,14 @@ class ResultBoxes:
         new = np.array([place[token] for token in self.tokens], dtype=np.int64)
         boxes = self.boxes._replace(sample=new[self.boxes.sample])
         return boxes.select(np.argsort(boxes.sample, kind="stable")) if in_their_order else boxes
+
+
+def check_readable(path: str | Path) -> None:
+    """Raises ResultError where there is no such file or it may not be read."""
+    try:
+        Path(path).open("rb").close()
+    except OSError as error:
+        raise ResultError(f"cannot read the result file {path}: {error.strerror}; set results=FILE") from error
 
 
 def read_result_boxes(path: str | Path, split_tokens: Sequence[str], *, is_partial: bool = False) -> ResultBoxes:
