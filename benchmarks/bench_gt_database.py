@@ -32,9 +32,8 @@ from lidar_mt.data.gt_extraction import FrameObjects
 from lidar_mt.data.gt_summary import count_classes
 from lidar_mt.data.layout import store_path
 from lidar_mt.data.lmdb_store.reader import StoreReader
-from lidar_mt.data.nuscenes.labels import detection_name
 from lidar_mt.data.plain_pickle import write_pickle
-from lidar_mt.structures.classes import DETECTION_CLASSES
+from lidar_mt.structures.classes import DETECTION_CLASSES, detection_name
 
 TRAIN_KEYFRAMES = 28_130
 TRAIN_OBJECTS_PER_KEYFRAME = 34  # 1.17 million boxes in 34,149 keyframes of train and val

@@ -83,8 +83,9 @@ def test_train_evaluate_infer(programs, workspace, data_root):
     summary = json.loads(next(out.rglob("metrics_summary.json")).read_text())
     assert summary["nd_score"] == pytest.approx(metrics["detection"]["nds"], abs=1e-12)
     assert (out / "pictures/val_0.png").stat().st_size > 10_000
+    assert (out / "nuscenes_eval/plots/precision_recall.png").stat().st_size > 10_000
 
-    # The same file, scored by itself, gives the same figures.
+    # The same file, scored by itself and by the devkit, gives the same figures.
     scored = programs(
         "evaluate",
         f"results={next(out.rglob('results_nusc.json'))}",
@@ -92,6 +93,7 @@ def test_train_evaluate_infer(programs, workspace, data_root):
         f"version={VERSION}",
         "split=val",
         f"out={workspace / 'again'}",
+        "metric=nuscenes_devkit",
     )
     assert scored.status == 0, scored.err
     again = json.loads((workspace / "again/metrics.json").read_text())

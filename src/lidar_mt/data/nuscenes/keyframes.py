@@ -10,9 +10,10 @@ import numpy.typing as npt
 
 from lidar_mt.data.lmdb_store.points import POINT_BYTES
 from lidar_mt.data.lmdb_store.records import Array, KeyframeRecord, Pose, SweepRef
-from lidar_mt.data.nuscenes.labels import box_velocity, detection_name
+from lidar_mt.data.nuscenes.labels import box_velocity
 from lidar_mt.data.nuscenes.tables import AnnotationRow, SampleDataRow, SampleRow, Tables
 from lidar_mt.structures.boxes import BOX_SIZE, YAW, W, transform_boxes
+from lidar_mt.structures.classes import detection_name
 from lidar_mt.structures.errors import DataError
 
 #: Previous sweeps that a keyframe refers to.

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import ast
-import importlib.util
-from pathlib import Path
-
 from lidar_mt.structures.errors import DataError
+from lidar_mt.structures.nuscenes_splits import official_scenes
 
 
 def scene_names(version: str) -> dict[str, list[str]]:
@@ -21,30 +18,10 @@ def scene_names(version: str) -> dict[str, list[str]]:
     Raises:
         DataError: no official split goes with the version.
     """
-    lists = _devkit_lists()
     if version.endswith("mini"):
-        return {"train": lists["mini_train"], "val": lists["mini_val"]}
+        return {"train": official_scenes("mini_train"), "val": official_scenes("mini_val")}
     if version.endswith("trainval"):
-        return {"train": sorted({*lists["train_detect"], *lists["train_track"]}), "val": lists["val"]}
+        return {"train": official_scenes("train"), "val": official_scenes("val")}
     if version.endswith("test"):
-        return {"test": lists["test"]}
+        return {"test": official_scenes("test")}
     raise DataError(f"version={version} has no official splits; use one whose name ends in mini, trainval or test")
-
-
-def _devkit_lists() -> dict[str, list[str]]:
-    """The lists of names in the devkit's `nuscenes/utils/splits.py`, by variable.
-
-    They are read, not imported: importing any part of the devkit loads OpenCV and matplotlib with it, which takes
-    longer than packing a scene.
-    """
-    package = importlib.util.find_spec("nuscenes")
-    if package is None or package.origin is None:
-        raise DataError("the nuscenes-devkit is not installed; run `pip install nuscenes-devkit==1.2.0`")
-    tree = ast.parse((Path(package.origin).parent / "utils" / "splits.py").read_text())
-    return {
-        target.id: ast.literal_eval(node.value)
-        for node in tree.body
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.List)
-        for target in node.targets
-        if isinstance(target, ast.Name)
-    }
