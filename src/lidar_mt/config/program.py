@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import errno
 import functools
 import os
 import re
@@ -63,10 +64,7 @@ def program(config_name: str) -> Callable[[Main], Callable[[], None]]:
             except (HydraException, OmegaConfBaseException) as error:
                 _stop(_explain(error, config_name))
             except OSError as error:
-                # A full disk, a folder without permission, a file where a folder should be.
-                if error.filename is None:
-                    raise
-                _stop(f"{error.filename}: {error.strerror}; choose another place or make room")
+                _stop(_explain_system(error))
 
         run = hydra.main(config_path=CONF_DIR, config_name=config_name, version_base="1.3")(guarded)
 
@@ -120,6 +118,15 @@ def _message(error: LidarMtError) -> str:
     """The error's own words; a loader process hands them over at the end of its traceback."""
     text = str(error)
     return text.rsplit(f"{type(error).__name__}: ", 1)[-1].strip() if "Original Traceback" in text else text
+
+
+def _explain_system(error: OSError) -> str:
+    """A full disk, a folder without permission, a file where a folder should be; others are raised again."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"disk full: {error}; make room and run the command again"
+    if error.filename is None:
+        raise error
+    return f"{error.filename}: {error.strerror}; choose another place or make room"
 
 
 def _help(main: Main, config_name: str) -> str:

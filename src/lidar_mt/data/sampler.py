@@ -30,10 +30,19 @@ class EpochSampler(Sampler[tuple[int, ...]]):
         self._rank = rank
         self._world_size = world_size
         self._epoch = 0
+        self._start = (0, 0)
 
     def set_epoch(self, epoch: int) -> None:
         """Sets the epoch of the next iteration; Lightning calls this before each epoch."""
         self._epoch = epoch
+
+    def start_at(self, epoch: int, samples: int) -> None:
+        """Goes on where a stopped run was: the first `samples` of this rank in `epoch` are left out.
+
+        The epoch is set as well, because the first iterator of a run is made before `set_epoch` is called.
+        """
+        self._epoch = epoch
+        self._start = (epoch, samples)
 
     def __len__(self) -> int:
         if self._shuffle:
@@ -45,7 +54,8 @@ class EpochSampler(Sampler[tuple[int, ...]]):
         if self._shuffle:
             total = len(self) * self._world_size
             items = (items * math.ceil(total / max(1, len(items))))[:total]
-        return iter(items[self._rank :: self._world_size])
+        epoch, done = self._start
+        return iter(items[self._rank :: self._world_size][done if epoch == self._epoch else 0 :])
 
     def items(self, epoch: int) -> list[tuple[int, ...]]:
         """(epoch, index) of all ranks, in order."""
