@@ -94,12 +94,13 @@ class LastCheckpoint(Checkpoint):
 
         Several ranks finish it first: they hold different numbers of batches, so that they cannot agree before.
         """
-        if trainer.world_size == 1:
+        # A validation within an accumulation has no checkpoint before it.
+        if trainer.world_size == 1 and not trainer.fit_loop._should_accumulate():
             self._leave(trainer, self._signal.received)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Stops after a validation where a rank was asked to in the meantime."""
-        if trainer.sanity_checking or trainer.world_size == 1:
+        if trainer.sanity_checking or trainer.world_size == 1 or trainer.fit_loop._should_accumulate():
             return
         (signum,) = largest(trainer, self._signal.received)
         if signum:
