@@ -83,7 +83,7 @@ def main(cfg: DictConfig) -> None:
         OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
     trainer: pl.Trainer = instantiate(
         cfg.trainer,
-        callbacks=list(instantiate(cfg.callbacks).values()),
+        callbacks=[item for item in instantiate(cfg.callbacks).values() if item is not None],
         logger=instantiate(cfg.logger) if cfg.logger else False,
         default_root_dir=str(folder),
     )

@@ -151,7 +151,7 @@ class LastCheckpoint(Checkpoint):
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         self._validation_is_due = validation_is_due
-        trainer.save_checkpoint(self.path)
+        trainer.save_checkpoint(self.path, weights_only=False)  # the whole state, not only weights
         self._validation_is_due = False
         self._saved_at = time.monotonic()
 
