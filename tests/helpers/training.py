@@ -1,4 +1,4 @@
-"""Trainings that stop at a chosen point and go on in a fresh process's state, for comparison with one that ran through."""
+"""Trainings that stop at a chosen point and go on, for comparison with one that ran through."""
 
 from __future__ import annotations
 
@@ -17,20 +17,10 @@ from lidar_mt.config import compose, instantiate
 from lidar_mt.config.build import build_datamodule, build_module, match_hardware, total_steps
 from lidar_mt.engine.stop_signal import Stopped
 
-#: A small network on coarse cells, random dropout included.
-TINY = (
+#: A small network on coarse cells, with much random dropout.
+SMALL_NETWORK = (
     "grid.voxel_size=[1.6,1.6,8.0]",
     "data.num_sweeps=1",
-    "data.batch_size=1",
-    "data.num_workers=0",
-    "metric=none",
-    "trainer.accelerator=cpu",
-    "trainer.devices=1",
-    "trainer.precision=32-true",
-    "+trainer.enable_progress_bar=false",
-    "callbacks.pictures=null",
-    "callbacks.publish=null",
-    "callbacks.progress=null",
     "optimizer.lr=1e-3",
     "model.encoder.out_channels=16",
     "model.backbone.stem_channels=16",
@@ -43,6 +33,20 @@ TINY = (
     "model.head.detection.mid_channels=16",
     "model.head.segmentation.mid_channels=16",
     "model.head.segmentation.dropout=0.5",
+)
+
+TINY = (
+    *SMALL_NETWORK,
+    "data.batch_size=1",
+    "data.num_workers=0",
+    "metric=none",
+    "trainer.accelerator=cpu",
+    "trainer.devices=1",
+    "trainer.precision=32-true",
+    "+trainer.enable_progress_bar=false",
+    "callbacks.pictures=null",
+    "callbacks.publish=null",
+    "callbacks.progress=null",
 )
 
 
@@ -105,8 +109,7 @@ def train(run: Path, packed: Path, overrides: Sequence[str], stop: Stop | None =
     try:
         trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)
     except Stopped as signalled:
-        assert signalled.status == 143
-        stopped = True
+        stopped = signalled.status == 128 + signal.SIGTERM
     best = next(callback for callback in callbacks if getattr(callback, "filename", "") == "best")
     optimizer = [value for state in trainer.optimizers[0].state.values() for value in state.values()]
     return Result(

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 import torch
-from tests.helpers.tiny_lidar import VERSION, write_raw_nuscenes
-from tests.helpers.training import Stop, difference, train
 
 from lidar_mt.data.packing import pack_split
 from lidar_mt.engine.checkpoint import read_checkpoint
 from lidar_mt.structures.errors import CheckpointError
+from tests.helpers.tiny_lidar import VERSION, write_raw_nuscenes
+from tests.helpers.training import Stop, difference, train
 
 BASE = (f"data.version={VERSION}", "trainer.max_epochs=3")
 PLAIN = (*BASE,)

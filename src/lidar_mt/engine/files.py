@@ -8,7 +8,7 @@ import shutil
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO, Any, cast
 
 from lidar_mt.data.lmdb_store.disk import write_error
 from lidar_mt.structures.errors import CheckpointError
@@ -18,7 +18,29 @@ _TEMPORARY = re.compile(r"^\..+\.(?P<host>[^.]+)-(?P<pid>\d+)(\.link)?\.tmp$")
 _HOST = re.sub(r"[^A-Za-z0-9_-]", "_", socket.gethostname())
 
 
-def write_whole(path: Path, write: Callable[[BinaryIO], object], keep_previous: bool = False) -> None:
+class _Watched:
+    """Writes everything it is given and remembers why it could not: torch's zip writer hides what a file raises."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, data: Any) -> int:
+        view = memoryview(data).cast("B")
+        done = 0
+        try:
+            while done < len(view):
+                done += self._file.write(view[done:])
+        except OSError as error:
+            self.error = self.error or error
+            raise
+        return done
+
+    def flush(self) -> None:
+        """Nothing is held back."""
+
+
+def write_whole(path: Path, write: Callable[[IO[bytes]], object], keep_previous: bool = False) -> None:
     """Writes a file so that a kill at any time leaves the old one or the new one, never a part.
 
     Args:
@@ -31,19 +53,21 @@ def write_whole(path: Path, write: Callable[[BinaryIO], object], keep_previous: 
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{_HOST}-{os.getpid()}.tmp")
+    watched = None
     try:
-        with temporary.open("wb") as file:
-            write(file)
-            file.flush()
+        with temporary.open("wb", buffering=0) as file:
+            watched = _Watched(file)
+            write(cast(IO[bytes], watched))
             os.fsync(file.fileno())
         if keep_previous and path.is_file():
             _set_aside(path)
         temporary.replace(path)
         _flush_folder(path.parent)
     except (OSError, RuntimeError) as error:
-        # torch reports a failed write as a RuntimeError of its zip writer.
+        failure = watched.error if watched is not None and watched.error is not None else error
+        message = str(write_error(path, failure))
         temporary.unlink(missing_ok=True)
-        raise CheckpointError(str(write_error(path, error))) from error
+        raise CheckpointError(message) from error
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise

@@ -62,10 +62,13 @@ class NanGuard(Callback):
         Raises:
             TrainingError: too many steps in a row; names the samples.
         """
-        gradients = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        # A variance can overflow where the loss does not. One norm over all costs less than a look at each.
+        looked_at = [buffer for buffer in pl_module.buffers() if buffer.is_floating_point()]
         # A gradient scaler finds overflows by itself, and they are part of its work.
-        norm = [] if getattr(trainer.precision_plugin, "scaler", None) else [torch.nn.utils.get_total_norm(gradients)]
-        (bad,) = largest(trainer, int(not all_finite([torch.stack(self._losses), *norm])))
+        if not getattr(trainer.precision_plugin, "scaler", None):
+            looked_at += [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(looked_at) if looked_at else torch.zeros(())
+        (bad,) = largest(trainer, int(not all_finite([torch.stack(self._losses), norm])))
         tokens, self._tokens, self._losses = self._tokens, [], []
         self._in_a_row = self._in_a_row + 1 if bad else 0
         if not bad:
