@@ -69,12 +69,14 @@ def finish(process):
 
 def stop(process, step, signum, group=False):
     """Waits for a step's line, sends the signal, and returns the exit status and what was printed."""
+    before = ""
     for line in process.stdout:
+        before += line
         if f"step {step}/" in line:
             break
     (os.killpg if group else os.kill)(process.pid, signum)
     out, err = process.communicate(timeout=300)
-    return process.returncode, out + err
+    return process.returncode, before + out + err
 
 
 def weights(runs, name):
