@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -37,7 +38,8 @@ def write_json(path: str | Path, content: Mapping[str, Any], indent: int | None 
     except OSError as error:
         with contextlib.suppress(OSError):  # the folder itself may be what is wrong
             temporary.unlink()
-        raise DataError(f"cannot write {target}: {error.strerror}; free space or choose another folder") from error
+        full = "disk full: " if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        raise DataError(f"{full}cannot write {target}: {error.strerror}; free space or choose another folder") from error
     return target
 
 
