@@ -39,7 +39,8 @@ def write_json(path: str | Path, content: Mapping[str, Any], indent: int | None 
         with contextlib.suppress(OSError):  # the folder itself may be what is wrong
             temporary.unlink()
         full = "disk full: " if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
-        raise DataError(f"{full}cannot write {target}: {error.strerror}; free space or choose another folder") from error
+        message = f"{full}cannot write {target}: {error.strerror}; free space or choose another folder"
+        raise DataError(message) from error
     return target
 
 
