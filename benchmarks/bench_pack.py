@@ -27,8 +27,8 @@ from lidar_mt.data.dataset import NuScenesLidarDataset
 from lidar_mt.data.layout import store_path
 from lidar_mt.data.lmdb_store.manifest import read_manifest
 from lidar_mt.data.lmdb_store.reader import StoreReader
-from lidar_mt.data.memory import start_worker
 from lidar_mt.data.nuscenes.scene_rows import read_split, scene_tables
+from lidar_mt.data.worker_signals import start_worker
 from lidar_mt.structures.classes import DETECTION_CLASSES, Classes
 
 CLASSES = Classes(DETECTION_CLASSES, (DETECTION_CLASSES,), ("others", "driveable_surface"))

@@ -26,6 +26,7 @@ from omegaconf import DictConfig, open_dict
 from lidar_mt.config import instantiate, program
 from lidar_mt.config.build import NETWORK_KEYS, build_datamodule, build_metrics, load_module, read_network_config
 from lidar_mt.engine.console import quiet_lightning
+from lidar_mt.engine.ranks import is_first_process
 from lidar_mt.metrics.detection_protocol import DETECTION_NAMES
 from lidar_mt.metrics.detection_scores import DetectionScores, read_curves
 from lidar_mt.metrics.nuscenes_detection import NuScenesDetectionMetric
@@ -42,6 +43,8 @@ def main(cfg: DictConfig) -> None:
     """Scores the checkpoint or the result file, prints the tables and writes metrics.json."""
     out = Path(cfg.out)
     detection, segmentation = (_score_checkpoint if cfg.results is None else _score_file)(cfg, out)
+    if not is_first_process():
+        return
     print_scores(detection, segmentation)
     path = write_metrics(out / "metrics.json", detection, segmentation)
     if detection is not None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 import yaml
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -111,6 +112,12 @@ def check_values(cfg: DictConfig) -> None:
     heads, tasks = sorted(cfg.model.head), sorted(cfg.task)
     if heads != tasks:
         raise ConfigError(f"the model has heads {heads}, the tasks are {tasks}; choose model=... and task=... alike")
+
+
+def match_hardware(cfg: DictConfig) -> None:
+    """Switches synchronised batch norm off where training runs on CPUs, for which torch has none."""
+    if cfg.trainer.accelerator == "cpu" or not torch.cuda.is_available():
+        cfg.trainer.sync_batchnorm = False
 
 
 def match_monitor(cfg: DictConfig) -> None:

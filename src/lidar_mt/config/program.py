@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import errno
 import functools
 import os
 import sys
@@ -88,10 +89,7 @@ def _errors_in_one_line(config_name: str) -> Iterator[None]:
         compose_again = functools.partial(_compose, config_name)
         _stop(explain(error, config_name, sys.argv[1:], compose_again, CONF_DIR))
     except OSError as error:
-        # A full disk, a folder without permission, a file where a folder should be.
-        if error.filename is None:
-            raise
-        _stop(f"{error.filename}: {error.strerror}; choose another place or make room")
+        _stop(_explain_system(error))
 
 
 def compose(config_name: str, overrides: list[str] | None = None) -> DictConfig:
@@ -144,6 +142,15 @@ def _message(error: LidarMtError) -> str:
     """The error's own words; a loader process hands them over at the end of its traceback."""
     text = str(error)
     return text.rsplit(f"{type(error).__name__}: ", 1)[-1].strip() if "Original Traceback" in text else text
+
+
+def _explain_system(error: OSError) -> str:
+    """A full disk, a folder without permission, a file where a folder should be; others are raised again."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"disk full: {error}; make room and run the command again"
+    if error.filename is None:
+        raise error
+    return f"{error.filename}: {error.strerror}; choose another place or make room"
 
 
 def _help(main: Main, config_name: str) -> str:

@@ -30,8 +30,3 @@ def keep_freed_memory() -> bool:
         return False
     settings = ((_M_ARENA_MAX, 1), (_M_MMAP_MAX, 0), (_M_TRIM_THRESHOLD, _KEEP_ALL))
     return all(libc.mallopt(parameter, value) for parameter, value in settings)
-
-
-def start_worker(_worker: int) -> None:
-    """What a loader worker does first: the arrays of one sample are megabytes, and as large for the next."""
-    keep_freed_memory()

@@ -31,10 +31,19 @@ class EpochSampler(Sampler[tuple[int, ...]]):
         self._rank = rank
         self._world_size = world_size
         self._epoch = 0
+        self._start = (0, 0)
 
     def set_epoch(self, epoch: int) -> None:
         """Sets the epoch of the next iteration; Lightning calls this before each epoch."""
         self._epoch = epoch
+
+    def start_at(self, epoch: int, samples: int) -> None:
+        """Goes on where a stopped run was: the first `samples` of this rank in `epoch` are left out.
+
+        The epoch is set as well, because the first iterator of a run is made before `set_epoch` is called.
+        """
+        self._epoch = epoch
+        self._start = (epoch, samples)
 
     def __len__(self) -> int:
         if self._shuffle:
@@ -46,7 +55,9 @@ class EpochSampler(Sampler[tuple[int, ...]]):
         if self._shuffle:
             total = len(self) * self._world_size
             items = np.resize(items, (total, items.shape[1]))  # the first ones again
-        return (tuple(item.tolist()) for item in items[self._rank :: self._world_size])
+        epoch, done = self._start
+        items = items[self._rank :: self._world_size][done if epoch == self._epoch else 0 :]
+        return (tuple(item.tolist()) for item in items)
 
     def items(self, epoch: int) -> npt.NDArray[np.int64]:
         """(M, 2) int64: (epoch, index) of all ranks, in order. An array: a list would take 120 bytes per item."""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
 import time
 from pathlib import Path
@@ -12,6 +10,9 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
+
+from lidar_mt.engine.files import copy_whole
+from lidar_mt.engine.last_checkpoint import LastCheckpoint
 
 
 class Progress(TQDMProgressBar):
@@ -90,35 +91,19 @@ class PublishCheckpoint(Callback):
         self.stage = stage
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Publishes what the run's `ModelCheckpoint` callbacks kept."""
+        """Publishes what the run's checkpoint callbacks kept."""
         if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         kept = {
             str(callback.filename): callback.best_model_path
             for callback in trainer.checkpoint_callbacks
-            if isinstance(callback, ModelCheckpoint) and callback.best_model_path
+            if isinstance(callback, ModelCheckpoint | LastCheckpoint) and callback.best_model_path
         }
         # A run without validation has no best checkpoint; the last one stands in for it.
         sources = {name: Path(kept.get(name) or kept.get("last", "")) for name in ("best", "last")}
         if not all(source.is_file() for source in sources.values()):
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        copy_atomically(sources["last"].parent / "config.yaml", self.folder / "config.yaml")
+        copy_whole(sources["last"].parent / "config.yaml", self.folder / "config.yaml")
         for name, source in sources.items():
-            copy_atomically(source, self.folder / f"{self.stage}-{name}.ckpt")
-
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Says how to go on after an interruption; what an earlier run published stays as it is."""
-        last = Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt"
-        if trainer.is_global_zero and last.is_file():
-            print(f"stopped at step {trainer.global_step}; go on with resume={last}", flush=True)
-
-
-def copy_atomically(source: Path, target: Path) -> None:
-    """Copies a file so that `target` is always whole: temporary file in the same folder, fsync, rename."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    with source.open("rb") as read, temporary.open("wb") as write:
-        shutil.copyfileobj(read, write)
-        write.flush()
-        os.fsync(write.fileno())
-    temporary.replace(target)
+            copy_whole(source, self.folder / f"{self.stage}-{name}.ckpt")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
@@ -43,7 +44,9 @@ def write_parts(path: str | Path, parts: Iterable[bytes]) -> Path:
     except OSError as error:
         with contextlib.suppress(OSError):  # the folder itself may be what is wrong
             temporary.unlink()
-        raise DataError(f"cannot write {target}: {error.strerror}; free space or choose another folder") from error
+        full = "disk full: " if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        message = f"{full}cannot write {target}: {error.strerror}; free space or choose another folder"
+        raise DataError(message) from error
     return target
 
 

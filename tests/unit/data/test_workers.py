@@ -12,8 +12,8 @@ from lidar_mt.data.cbgs import BalancedSampler
 from lidar_mt.data.dataset import NuScenesLidarDataset
 from lidar_mt.data.lmdb_store.lmdb_records import LmdbRecords
 from lidar_mt.data.lmdb_store.reader import StoreReader
-from lidar_mt.data.memory import start_worker
 from lidar_mt.data.sampler import EpochSampler
+from lidar_mt.data.worker_signals import start_worker
 from lidar_mt.structures.classes import DETECTION_CLASSES, Classes
 
 CLASSES = Classes(DETECTION_CLASSES, (DETECTION_CLASSES,), ("others", "driveable_surface"))
