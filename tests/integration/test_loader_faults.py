@@ -28,6 +28,7 @@ class Fault:
             if self.kind == "raises":
                 raise DataError(f"keyframe {sample.token} is bad")
             if self.kind == "is killed":
+                time.sleep(1)  # torch does not hear of a worker that dies before the other one has started
                 os.kill(os.getpid(), signal.SIGKILL)
             time.sleep(60)
         return sample

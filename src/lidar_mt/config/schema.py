@@ -226,6 +226,7 @@ GROUPS: dict[str, Any] = {
     "callbacks": Mapping[str, ObjectNode | None],
     "classes": ObjectNode,
     "data": ObjectNode,
+    "executor": ObjectNode,
     "grid": ObjectNode,
     "hparams_search": SearchSpaceConfig,
     "logger": ObjectNode | None,
