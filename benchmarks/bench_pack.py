@@ -102,7 +102,11 @@ def bench_reading(store: Path, files: dict[str, Path], repeats: int) -> None:
         if reader.sweep(token).tobytes() != files[token].read_bytes():
             raise SystemExit(f"{token} differs from its raw file")
 
-    def ours() -> None:
+    def columns() -> None:
+        for token in tokens:
+            reader.sweep_columns(token)
+
+    def whole() -> None:
         for token in tokens:
             reader.sweep(token)
 
@@ -110,7 +114,9 @@ def bench_reading(store: Path, files: dict[str, Path], repeats: int) -> None:
         for token in tokens:
             np.fromfile(files[token], dtype=np.float32).reshape(-1, 5)
 
-    compare("read a sweep, checksum included, against np.fromfile", ours, theirs, repeats, 1e6 / len(tokens), "us")
+    for what, ours in (("as loading a sample does", columns), ("as an array with its rings", whole)):
+        title = f"read a sweep {what}, checksum included, against np.fromfile"
+        compare(title, ours, theirs, repeats, 1e6 / len(tokens), "us")
 
 
 class Devkit:
