@@ -32,8 +32,9 @@ from lidar_mt.metrics.detection_scores import DetectionScores, read_curves
 from lidar_mt.metrics.nuscenes_detection import NuScenesDetectionMetric
 from lidar_mt.metrics.tables import print_scores, write_metrics
 from lidar_mt.structures.errors import ConfigError
-from lidar_mt.visualization.detection_curves import draw_class_curves, draw_precision_recall
+from lidar_mt.visualization.detection_curves import draw_class_curves
 from lidar_mt.visualization.figure import save_figure
+from lidar_mt.visualization.precision_recall import draw_precision_recall
 
 log = logging.getLogger("lidar_mt.evaluate")
 
@@ -48,13 +49,15 @@ def main(cfg: DictConfig) -> None:
     print_scores(detection, segmentation)
     path = write_metrics(out / "metrics.json", detection, segmentation)
     if detection is not None:
-        _draw_curves(out / "nuscenes_eval")
+        _draw_curves(out / "nuscenes_eval", detection)
     log.info("scores in %s, pictures and the result file beside it", path)
 
 
-def _draw_curves(folder: Path) -> None:
+def _draw_curves(folder: Path, scores: DetectionScores) -> None:
     curves = read_curves(folder)
-    save_figure(draw_precision_recall(curves), folder / "plots" / "precision_recall.png")
+    average = {name: scores.class_ap[name] for name in DETECTION_NAMES}
+    figure = draw_precision_recall(curves, DETECTION_NAMES, average, title="precision over recall")
+    save_figure(figure, folder / "plots" / "precision_recall.png")
     for name in DETECTION_NAMES:
         save_figure(draw_class_curves(curves, name), folder / "plots" / f"{name}.png")
 

@@ -11,7 +11,7 @@ from pytorch_lightning.callbacks import Callback
 
 from lidar_mt.engine.board import is_pictured, show_figure
 from lidar_mt.engine.lit_module import LidarMultiTaskModule
-from lidar_mt.metrics.curve_file import DETAILS_NAME, read_curves
+from lidar_mt.metrics.detection_scores import read_curves
 from lidar_mt.structures.classes import Classes
 from lidar_mt.structures.grid import Grid
 from lidar_mt.structures.sample import Batch
@@ -143,7 +143,7 @@ class CurvePictures(Callback):
         scores = pl_module.scores.get("detection")
         if scores is None:
             return
-        curves = read_curves(Path(str(pl_module.metrics["detection"].out_dir)) / DETAILS_NAME)
+        curves = read_curves(Path(str(pl_module.metrics["detection"].out_dir)))
         average = {name: scores[f"AP/{name}"] for name in self.classes.detection if f"AP/{name}" in scores}
         figure = draw_precision_recall(
             curves,

@@ -59,31 +59,6 @@ def draw_class_curves(curves: Curves, name: str) -> Figure:
     return figure
 
 
-def draw_precision_recall(curves: Curves, distance_m: float = TP_DISTANCE_M) -> Figure:
-    """Precision over recall of all classes at one matching distance.
-
-    Args:
-        curves: of an evaluation.
-        distance_m: one of the matching distances [m].
-
-    Returns:
-        A figure for `save_figure`.
-    """
-    figure = new_figure(800, 560)
-    axes = _axes(figure, (0.09, 0.11, 0.56, 0.77), "recall", "precision")
-    _shade_what_does_not_count(axes)
-    names = [name for name, distance in curves if distance == distance_m]
-    for name, color in zip(names, palette.class_colors(names), strict=True):
-        curve = curves[name, distance_m]
-        label = f"{name}   {100 * average_precision(curve):.1f} %"
-        axes.plot(curve.recall, curve.precision, color=color, linewidth=1.8, label=label)
-    axes.set_ylim(0, 1.02)
-    _legend(axes, bbox_to_anchor=(1.02, 1.0), loc="upper left")
-    title = f"precision over recall, matches within {distance_m:g} m"
-    figure.text(0.09, 0.93, title, color=palette.INK, fontsize=12, fontweight="bold")
-    return figure
-
-
 def _axes(figure: Figure, place: tuple[float, float, float, float], x: str, y: str) -> Any:
     axes = figure.add_axes(place, facecolor=palette.PANEL)
     axes.set_xlim(0, 1)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from lidar_mt.metrics.curve_file import Curves, PrecisionRecall
+from lidar_mt.metrics.detection_curves import Curve, Curves
 from lidar_mt.visualization import palette
 from lidar_mt.visualization.figure import new_figure
 
@@ -79,7 +79,7 @@ def _dress(axes: Any, *, is_left: bool, is_bottom: bool) -> None:
         spine.set(color=palette.GRID_LINE, linewidth=0.8)
 
 
-def _draw_line(axes: Any, curve: PrecisionRecall, line: tuple[str, str], score_threshold: float) -> None:
+def _draw_line(axes: Any, curve: Curve, line: tuple[str, str], score_threshold: float) -> None:
     color, style = line
     # Beyond the highest recall that was reached both are 0: the line ends where the detector does.
     reached = np.flatnonzero(curve.confidence > 0)

@@ -3,8 +3,7 @@ import pytest
 
 from lidar_mt.metrics.detection_curves import Curve, average_precision, empty_curve
 from lidar_mt.metrics.detection_protocol import DETECTION_NAMES, DISTANCES_M
-from lidar_mt.visualization.detection_curves import draw_class_curves, draw_precision_recall
-from lidar_mt.visualization.figure import save_figure, to_image_tensor
+from lidar_mt.visualization.detection_curves import draw_class_curves
 
 
 @pytest.fixture
@@ -32,11 +31,3 @@ def test_undefined_errors_and_classes_without_a_match_have_no_line(curves):
     right = draw_class_curves(curves, "bus").axes[1]
     assert not right.lines
     assert right.texts[0].get_text() == "no match"
-
-
-def test_all_classes_in_one_picture(curves, tmp_path):
-    figure = draw_precision_recall(curves, 0.5)
-    assert len(figure.axes[0].lines) == 10
-    assert to_image_tensor(figure).float().std() > 5
-    save_figure(figure, tmp_path / "all.png")
-    assert (tmp_path / "all.png").stat().st_size > 10_000

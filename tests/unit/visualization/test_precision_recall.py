@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from lidar_mt.metrics.curve_file import PrecisionRecall
+from lidar_mt.metrics.detection_curves import Curve, empty_curve
 from lidar_mt.visualization.figure import to_image_tensor
 from lidar_mt.visualization.precision_recall import draw_precision_recall
 
@@ -15,7 +15,7 @@ RECALL = np.linspace(0, 1, 101)
 def curve(reached):
     """Score and precision fall from 1 to 0.2 until `reached`, the last index with a score."""
     falling = np.where(np.arange(101) <= reached, 1 - 0.8 * np.arange(101) / reached, 0)
-    return PrecisionRecall(RECALL, falling, falling)
+    return Curve(RECALL, falling, falling, *[np.ones(101)] * 5)
 
 
 def test_lines_end_at_the_highest_recall_and_dots_lie_at_the_score():
@@ -36,8 +36,7 @@ def test_lines_end_at_the_highest_recall_and_dots_lie_at_the_score():
 
 
 def test_a_class_that_is_never_found_has_an_empty_panel():
-    nothing = PrecisionRecall(RECALL, np.zeros(101), np.zeros(101))
-    figure = draw_precision_recall({("car", 0.5): nothing}, ["car"])
+    figure = draw_precision_recall({("car", 0.5): empty_curve()}, ["car"])
     assert not figure.axes[0].lines
     assert to_image_tensor(figure).float().std() > 0
 
