@@ -1,6 +1,6 @@
 # `make` alone lists the targets. Every target sets up .venv first when it is missing or out of date.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-data pack-data create-data test test-all lint format benchmark wheel clean
+.PHONY: help setup demo sim-benchmark demo-data pack-data create-data test test-all lint format benchmark wheel clean
 SHELL := bash
 
 # The first of these interpreters that exists and is 3.10 to 3.12; set PYTHON=... to choose another.
@@ -43,6 +43,9 @@ pack-data: $(STAMP) ## pack VERSION=v1.0-mini SPLITS="train val" of RAW=data/nus
 
 create-data: $(STAMP) ## GT database of the packed train split of VERSION=v1.0-mini in PACKED=data/packed
 	$(PY) -m lidar_mt.create_data packed="$(PACKED)" version=$(VERSION)
+
+sim-benchmark: $(STAMP) ## the accuracy benchmark on fixed simulated data: GRID=small|default TASKS="multitask detection segmentation" SEEDS="0"
+	@PYTHON="$(PY)" scripts/sim_benchmark.sh
 
 lint: $(STAMP) ## ruff, mypy and the import rules
 	$(VENV)/bin/ruff check .

@@ -127,7 +127,8 @@ def _resume_path(resume: str | None, runs: Path) -> str | None:
 
 def _resume_command(folder: Path) -> str:
     """This command, going on from the run's last checkpoint."""
-    kept = [item for item in sys.argv[1:] if not item.lstrip("+").startswith("resume=")]
+    # Of this job alone, in a multirun.
+    kept = [item for item in HydraConfig.get().overrides.task if not item.lstrip("+").startswith("resume=")]
     path = str(folder / "checkpoints" / "last.ckpt")
     plain = path.isascii() and not set(path) & set(" =,'\"()[]{}")
     return shlex.join(["python", "-m", "lidar_mt.train", *kept, f"resume={path}" if plain else f'resume="{path}"'])

@@ -100,3 +100,16 @@ def test_too_many_bad_files_are_no_accident(raw, tmp_path):
 def test_unknown_policy(raw, tmp_path):
     with pytest.raises(ConfigError, match="on_bad_file=ignore"):
         pack_split(raw, VERSION, "train", tmp_path / "out", on_bad_file="ignore")
+
+
+def test_a_file_that_came_back_is_packed_after_all(raw, tmp_path):
+    _, (row, *_) = lidar_rows(raw)
+    data = (raw / row.filename).read_bytes()
+    (raw / row.filename).unlink()
+    with pytest.raises(DataError, match="missing or damaged"):
+        pack_split(raw, VERSION, "train", tmp_path / "out", on_bad_file="skip")
+    (raw / row.filename).write_bytes(data)
+    again = pack_split(raw, VERSION, "train", tmp_path / "out", on_bad_file="skip")
+    assert again.skipped_files == 0
+    assert again.records_hash == pack_split(raw, VERSION, "train", tmp_path / "fresh").records_hash
+    assert not verify_store(store_path(tmp_path / "out", VERSION, "train")).bad

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import signal
+
 import pytest
 import torch
 
@@ -108,6 +111,27 @@ def test_the_best_checkpoint_can_be_resumed_and_its_score_goes_along(packed, ref
     assert end.best == reference.best
     assert (tmp_path / "end/checkpoints/best.ckpt").is_file()
     assert part.stopped
+
+
+class Early(Stop):
+    """Sends the signal while Lightning starts, before the first step."""
+
+    def on_train_start(self, trainer, pl_module):
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def test_a_signal_before_the_first_step_is_obeyed_after_it(packed, references, tmp_path):
+    part = train(tmp_path / "part", packed, PLAIN, Early())
+    assert part.stopped
+    assert len(part.losses) == 1
+    end = train(tmp_path / "end", packed, PLAIN, resume=part.last)
+    assert difference(references(PLAIN), end) == 0.0
+
+
+def test_other_data_in_the_middle_of_an_epoch_is_refused(packed, tmp_path):
+    part = train(tmp_path / "part", packed, PLAIN, Stop(train=2))
+    with pytest.raises(CheckpointError, match=r"data\.train_split"):
+        train(tmp_path / "end", packed, (*PLAIN, "data.cbgs=true"), resume=part.last)
 
 
 def test_another_batch_size_in_the_middle_of_an_epoch_is_refused(packed, tmp_path):

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import multiprocessing
 import os
+import pathlib
 import random
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -270,3 +272,44 @@ def test_flipped_bits_never_give_wrong_values_and_are_named(raw, whole, tmp_path
     assert caught > flips // 3
     assert not verify_store(path).bad
     close_store(path)
+
+
+@pytest.mark.parametrize("overwrite", [False, True])
+def test_a_kill_while_the_finished_store_is_moved_loses_nothing(raw, whole, tmp_path, monkeypatch, overwrite):
+    if overwrite:
+        shutil.copytree(whole, store_path(tmp_path, VERSION, "train"))
+    fork = FORK.Process(target=_pack_and_die_at_rename, args=(raw, tmp_path, overwrite))
+    fork.start()
+    fork.join()
+    assert fork.exitcode == -9
+    monkeypatch.setattr(packing, "scene_records", None)  # nothing is packed a second time
+    pack_split(raw, VERSION, "train", tmp_path, overwrite=overwrite)
+    assert contents(store_path(tmp_path, VERSION, "train")) == contents(whole)
+    assert sorted(path.name for path in (tmp_path / VERSION).iterdir()) == ["meta", "train_lmdb"]
+
+
+def _pack_and_die_at_rename(raw, out, overwrite):
+    rename = pathlib.Path.rename
+
+    def die(self, target):
+        if self.name.endswith(".partial"):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return rename(self, target)
+
+    pathlib.Path.rename = die
+    pack_split(raw, VERSION, "train", out, overwrite=overwrite)
+
+
+def test_a_store_that_was_replaced_meanwhile_is_not_read_with_the_old_handle(raw, tmp_path):
+    pack_split(raw, VERSION, "train", tmp_path)
+    path = store_path(tmp_path, VERSION, "train")
+    reader = StoreReader(path)
+    reader.keyframe(reader.sample_tokens[0].decode())
+    fork = FORK.Process(target=pack_split, args=(raw, VERSION, "train", tmp_path, True))
+    fork.start()
+    fork.join()
+    assert fork.exitcode == 0
+    with pytest.raises(DataError, match="packed again"):
+        StoreReader(path)
+    close_store(path)
+    assert StoreReader(path).manifest.keyframes == reader.manifest.keyframes

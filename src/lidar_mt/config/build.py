@@ -112,6 +112,11 @@ def check_values(cfg: DictConfig) -> None:
     heads, tasks = sorted(cfg.model.head), sorted(cfg.task)
     if heads != tasks:
         raise ConfigError(f"the model has heads {heads}, the tasks are {tasks}; choose model=... and task=... alike")
+    if Path(cfg.run_name).is_absolute() or ".." in Path(cfg.run_name).parts:
+        raise ConfigError(f"run_name={cfg.run_name}: expected the name of a folder under paths.runs")
+    best = cfg.callbacks.get("best")
+    if best is not None and "loss" in str(best.get("monitor")) and best.get("mode") == "max":
+        raise ConfigError(f"callbacks.best keeps the largest {best.monitor}; set callbacks.best.mode=min")
 
 
 def match_hardware(cfg: DictConfig) -> None:

@@ -7,6 +7,7 @@ import dataclasses
 import errno
 import functools
 import os
+import signal
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -90,6 +91,8 @@ def _errors_in_one_line(config_name: str) -> Iterator[None]:
         _stop(explain(error, config_name, sys.argv[1:], compose_again, CONF_DIR))
     except OSError as error:
         _stop(_explain_system(error))
+    except KeyboardInterrupt:
+        _interrupted()
 
 
 def compose(config_name: str, overrides: list[str] | None = None) -> DictConfig:
@@ -166,6 +169,11 @@ def _help(main: Main, config_name: str) -> str:
     groups = "\n".join(f"    {group:18} {', '.join(names)}" for group, names in options.items())
     usage = (sys.modules[main.__module__].__doc__ or "").strip()
     return f"{usage}\n\nGroups (group=option):\n{groups}\n\nAdd `--cfg job` to see every key and its value."
+
+
+def _interrupted() -> None:
+    print("stopped by Ctrl-C; programs that say so in --help go on where they were", file=sys.stderr)
+    sys.exit(128 + signal.SIGINT)
 
 
 def _stop(message: str) -> None:

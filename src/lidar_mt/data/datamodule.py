@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import zlib
 from typing import Any
 
 import numpy as np
@@ -108,8 +109,7 @@ class LidarDataModule(pl.LightningDataModule):
         Raises:
             DataError: the training store is missing or damaged.
         """
-        samples = balanced_length(self.presence()) if self._cbgs else StoreReader(self.train_store).manifest.keyframes
-        return math.ceil(math.ceil(samples / world_size) / self.batch_size)
+        return math.ceil(math.ceil(self._samples() / world_size) / self.batch_size)
 
     def presence(self) -> npt.NDArray[np.bool_]:
         """(K, C) bool: which training keyframe holds a valid box of which class; found out once.
@@ -171,7 +171,18 @@ class LidarDataModule(pl.LightningDataModule):
         if batches >= loop.max_batches:
             epoch, batches = epoch + 1, 0
         ranks, accumulated = trainer.world_size, trainer.accumulate_grad_batches
-        return Position(epoch, batches, self.batch_size, ranks, accumulated, self._seed)
+        return Position(
+            epoch, batches, self.batch_size, ranks, accumulated, self._seed, self._samples(), self._source()
+        )
+
+    def _samples(self) -> int:
+        """Samples of a training epoch, on all ranks."""
+        return balanced_length(self.presence()) if self._cbgs else StoreReader(self.train_store).manifest.keyframes
+
+    def _source(self) -> int:
+        """Tells the training data of one run from that of another."""
+        records = StoreReader(self.train_store).manifest.records_hash
+        return zlib.crc32(f"{records} {self._cbgs} {self._cbgs_new_draw}".encode())
 
     def _loader(self, training: bool) -> DataLoader[Sample]:
         dataset = self.dataset(training)

@@ -65,6 +65,7 @@ OFFICIAL_KEYFRAMES = {
 _PACKED_SHARE = 0.66
 #: More damaged point files than this share are no accident.
 _MAX_SKIPPED_SHARE = 0.001
+_SHOWN_PROBLEMS = 20
 _SHARDS = "scenes"
 
 
@@ -135,13 +136,13 @@ def pack_split(
         log.warning(
             "%s has no lidarseg.json: packing without point labels, segmentation cannot be trained", src / version
         )
-    # First, because a missing map should not come to light after hours of packing.
-    copy_meta(src, version, meta_path(out, version))
     executor = executor or LocalExecutor(workers)
     tables_hash = hash_files(path for path in (src / version / f"{name}.json" for name in READ_TABLES) if path.exists())
     plan = json.dumps([SCHEMA_VERSION, CONVENTION, __version__, version, split, tables_hash, on_bad_file])
     with StoreWriter(path, overwrite, resume=plan) as writer:
         check_space(rows, writer.partial, min(executor.workers, len(rows.scenes)))
+        # First, because a missing map should not come to light after hours of packing.
+        copy_meta(src, version, meta_path(out, version))
         _pack_scenes(rows, writer, executor, f"packing {version} {split}", skip=on_bad_file == "skip")
         return _finish(rows, writer, split, tables_hash)
 
@@ -151,7 +152,7 @@ def _pack_scenes(rows: SplitRows, writer: StoreWriter, executor: Executor, what:
     shards.mkdir(exist_ok=True)
     for stale in shards.glob("*.tmp"):
         stale.unlink()
-    todo = [i for i, scene in enumerate(rows.scenes) if writer.get(scene_key(scene.token)) is None]
+    todo = [i for i, scene in enumerate(rows.scenes) if not _is_packed(writer, scene)]
     done = sum(rows.keyframes) - sum(rows.keyframes[i] for i in todo)
     if done:
         log.info("going on: %d of %d scenes are packed already", len(rows.scenes) - len(todo), len(rows.scenes))
@@ -171,6 +172,13 @@ def _pack_scenes(rows: SplitRows, writer: StoreWriter, executor: Executor, what:
                 shard.unlink()
                 _merge(writer, shard, rows.scenes[i], pack_scene(job(i)))
             progress.update(rows.keyframes[i])
+
+
+def _is_packed(writer: StoreWriter, scene: SceneRow) -> bool:
+    """Whether a scene is there as a whole; files that were left out may have been downloaded again since."""
+    key = scene_key(scene.token)
+    value = writer.get(key)
+    return value is not None and not decode(key, value, SceneRecord).skipped
 
 
 def pack_scene(job: SceneJob) -> int:
@@ -239,8 +247,10 @@ def _finish(rows: SplitRows, writer: StoreWriter, split: str, tables_hash: str) 
 
 def _check_skipped(skipped: list[str], sweeps: int) -> None:
     """Warns of files that were left out; raises DataError when they are too many."""
-    for problem in skipped:
+    for problem in skipped[:_SHOWN_PROBLEMS]:
         log.warning("left out: %s", problem)
+    if len(skipped) > _SHOWN_PROBLEMS:
+        log.warning("and %d more files", len(skipped) - _SHOWN_PROBLEMS)
     if len(skipped) > _MAX_SKIPPED_SHARE * (sweeps + len(skipped)):
         raise DataError(
             f"{len(skipped)} of {sweeps + len(skipped)} point files are missing or damaged, more than "
@@ -372,18 +382,20 @@ def copy_meta(src: Path, version: str, meta: Path) -> None:
 def _copy(source: Path, target: Path) -> None:
     if not source.is_file():
         raise DataError(f"missing {source}, which evaluation needs; download the metadata of the data set again")
+    partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
     try:
         if target.is_file() and _stamp(target) == _stamp(source):
             return
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = target.with_name(f"{target.name}.{os.getpid()}.partial")
         shutil.copyfile(source, partial)
         shutil.copystat(source, partial)
         # Read-only sources are common; the copy must stay replaceable.
         partial.chmod(0o644)
         partial.replace(target)
     except OSError as error:
-        raise DataError(f"cannot copy {source} to {target}: {error}") from error
+        raise write_error(target, error) from error
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def _stamp(path: Path) -> tuple[int, int]:

@@ -16,6 +16,8 @@ _GEOMETRY = {
     "world_size": "trainer.devices (times trainer.num_nodes)",
     "accumulate": "trainer.accumulate_grad_batches",
     "seed": "seed",
+    "samples": "samples per epoch",
+    "source": "the checksum of data.version, data.train_split and data.cbgs",
 }
 
 
@@ -30,6 +32,8 @@ class Position:
         world_size: ranks.
         accumulate: batches per optimizer step.
         seed: of the sample order.
+        samples: of an epoch, on all ranks.
+        source: number that stands for the packed records and their order, see `LidarDataModule`.
     """
 
     epoch: int
@@ -38,6 +42,8 @@ class Position:
     world_size: int
     accumulate: int
     seed: int
+    samples: int
+    source: int
 
     def check(self, own: Position) -> None:
         """Compares how this position's batches were put together with a run's own way.

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
-from pytorch_lightning.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
+from pytorch_lightning.callbacks import Callback, TQDMProgressBar
 
+from lidar_mt.engine.best_checkpoint import BestCheckpoint
 from lidar_mt.engine.files import copy_whole
 from lidar_mt.engine.last_checkpoint import LastCheckpoint
 
@@ -46,6 +47,9 @@ class Progress(TQDMProgressBar):
         """Updates the bar, or prints a line with rate and time left."""
         super().on_train_batch_end(trainer, pl_module, outputs, batch, batch_idx)
         step, total = trainer.global_step, getattr(pl_module, "total_steps", 0)
+        if not self._is_due(trainer, total - step):
+            return
+        # Only now: asking for the loss waits for a GPU.
         loss = float(trainer.callback_metrics.get("train/loss", torch.tensor(float("nan"))))
         head = f"epoch {trainer.current_epoch + 1}/{trainer.max_epochs}  step {step}/{total}  loss {loss:.3f}"
         self._print_line(trainer, head, step - self._first_step, total - step)
@@ -69,11 +73,15 @@ class Progress(TQDMProgressBar):
         done, total = batch_idx + 1, int(trainer.num_test_batches[dataloader_idx])
         self._print_line(trainer, f"evaluated {done}/{total} batches", done, total - done)
 
+    def _is_due(self, trainer: pl.Trainer, left: int) -> bool:
+        if self.is_enabled or not trainer.is_global_zero:
+            return False
+        return left <= 0 or time.monotonic() - self._last >= self.interval_s
+
     def _print_line(self, trainer: pl.Trainer, head: str, done: int, left: int) -> None:
-        now = time.monotonic()
-        if self.is_enabled or not trainer.is_global_zero or (left > 0 and now - self._last < self.interval_s):
+        if not self._is_due(trainer, left):
             return
-        self._last = now
+        self._last = now = time.monotonic()
         rate = done / max(1e-9, now - self._started)
         print(f"{head}  {rate:.2f} steps/s  {left / max(1e-9, rate) / 60:.1f} min left", flush=True)
 
@@ -95,9 +103,9 @@ class PublishCheckpoint(Callback):
         if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         kept = {
-            str(callback.filename): callback.best_model_path
+            "last" if isinstance(callback, LastCheckpoint) else "best": callback.best_model_path
             for callback in trainer.checkpoint_callbacks
-            if isinstance(callback, ModelCheckpoint | LastCheckpoint) and callback.best_model_path
+            if isinstance(callback, BestCheckpoint | LastCheckpoint) and callback.best_model_path
         }
         # A run without validation has no best checkpoint; the last one stands in for it.
         sources = {name: Path(kept.get(name) or kept.get("last", "")) for name in ("best", "last")}

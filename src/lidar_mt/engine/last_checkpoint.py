@@ -54,9 +54,14 @@ class LastCheckpoint(Checkpoint):
         if stage == "fit" and trainer.is_global_zero:
             remove_stale(self.path.parent)
 
+    def on_fit_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
+        """Notes signals from here on; Lightning's own handler, which comes between, calls this one as well."""
+        self._signal.install()
+
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Takes the signals over from Lightning, which would leave with status 0 and nothing saved."""
         self._signal.install()
+        trainer._signal_connector.received_sigterm = False
         self._saved_at = time.monotonic()
 
     def on_train_batch_end(

@@ -5,9 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import threading
+import time
 from types import FrameType
 from typing import Any
 
+#: A second signal within this time is the same request.
+_REPEAT_S = 1.0
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 
 
@@ -39,6 +42,7 @@ class StopSignal:
 
     def __init__(self) -> None:
         self.received = 0
+        self._noted_at = 0.0
         self._before: dict[int, Any] = {}
 
     def install(self) -> None:
@@ -58,7 +62,11 @@ class StopSignal:
         self._before = {}
 
     def _note(self, signum: int, frame: FrameType | None) -> None:
-        if self.received:
+        now = time.monotonic()
+        # A job's end often comes twice at once, to the process and to its group.
+        if self.received and now - self._noted_at > _REPEAT_S:
             signal.signal(signum, signal.SIG_DFL)
             os.kill(os.getpid(), signum)
+        if not self.received:
+            self._noted_at = now
         self.received = signum

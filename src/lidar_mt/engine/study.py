@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -78,7 +79,7 @@ class Study:
     def tell(self, number: int, failed: bool) -> str:
         """Ends a trial by what its run reported; its state: complete, pruned or fail."""
         trial = self._study.trials[number]
-        values = trial.intermediate_values.values()
+        values = [value for value in trial.intermediate_values.values() if math.isfinite(value)]
         if failed or not values:
             state, value = self._states.FAIL, None
         elif trial.user_attrs.get(PRUNED):

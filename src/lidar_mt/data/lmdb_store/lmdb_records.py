@@ -9,13 +9,13 @@ from pathlib import Path
 import lmdb
 
 from lidar_mt.data.lmdb_store.codec import AGAIN
-from lidar_mt.data.lmdb_store.manifest import MANIFEST_NAME, read_manifest
+from lidar_mt.data.lmdb_store.manifest import DATA_NAME, MANIFEST_NAME, read_manifest
 from lidar_mt.data.lmdb_store.record_store import MANIFEST_KEY
 from lidar_mt.structures.errors import DataError
 
 #: LMDB refuses a second open of a path in one process, so all readers of a path share one handle. The pid tells a
-#: handle that came through a fork, which must not be used.
-_HANDLES: dict[str, tuple[int, lmdb.Environment]] = {}
+#: handle that came through a fork, which must not be used; the file's device and number tell a store that was replaced.
+_HANDLES: dict[str, tuple[int, lmdb.Environment, tuple[int, int]]] = {}
 
 
 class LmdbRecords:
@@ -36,6 +36,11 @@ class LmdbRecords:
         read_manifest(self._path)
         # Resolved once: that takes as long as reading a small record.
         self._name = str(self._path.resolve())
+        held = _HANDLES.get(self._name)
+        if held is not None and held[2] != _identity(self._name):
+            raise DataError(
+                f"{path} was packed again while this process had the store before it open; start the program again"
+            )
 
     def __str__(self) -> str:
         return str(self._path)
@@ -85,5 +90,10 @@ def _handle(name: str) -> lmdb.Environment:
     environment = lmdb.open(
         name, readonly=True, lock=False, readahead=False, meminit=False, create=False, max_readers=1
     )
-    _HANDLES[name] = (pid, environment)
+    _HANDLES[name] = (pid, environment, _identity(name))
     return environment
+
+
+def _identity(name: str) -> tuple[int, int]:
+    status = (Path(name) / DATA_NAME).stat()
+    return status.st_dev, status.st_ino

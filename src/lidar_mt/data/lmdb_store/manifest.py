@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -86,7 +87,10 @@ def manifest_hash(folder: Path) -> str:
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Writes the manifest of a finished store into its folder."""
     text = msgspec.json.format(msgspec.json.encode(manifest), indent=2)
-    (folder / MANIFEST_NAME).write_bytes(text + b"\n")
+    with (folder / MANIFEST_NAME).open("wb") as file:
+        file.write(text + b"\n")
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def read_manifest(folder: Path) -> Manifest:

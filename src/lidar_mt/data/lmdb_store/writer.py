@@ -29,6 +29,8 @@ from lidar_mt.structures.errors import DataError
 
 #: Suffix of the folder a store is written into before it is renamed.
 PARTIAL_SUFFIX = ".partial"
+#: Suffix of a finished store that is about to be replaced.
+REPLACED_SUFFIX = ".replaced"
 _LOCK_NAME = "writer.lock"
 _RESUME_NAME = "resume.txt"
 
@@ -132,7 +134,9 @@ class StoreWriter:
         try:
             with self._env.begin(write=True) as transaction:
                 for key, value in records:
-                    transaction.put(key, value)
+                    # A run that was stopped at its very end writes the last records again; the file shall not grow.
+                    if transaction.get(key) != value:
+                        transaction.put(key, value)
         except lmdb.MapFullError:
             # The transaction is rolled back as a whole, so it can simply be repeated in a larger map.
             self._env.set_mapsize(self._env.info()["map_size"] * 2)
@@ -186,18 +190,30 @@ class StoreWriter:
                 **counts,
             )
             write_manifest(self.partial, manifest)
-            for path in self.partial.iterdir():
-                if path.is_dir():
-                    shutil.rmtree(path)
-                elif path.name not in (DATA_NAME, MANIFEST_NAME):
-                    path.unlink()
-            close_store(self.path)
-            if self.path.exists():
-                shutil.rmtree(self.path)
-            self.partial.rename(self.path)
+            self._publish()
         except (lmdb.Error, OSError) as error:
             raise self._failed(error) from error
         return manifest
+
+    def _publish(self) -> None:
+        """Moves the partial folder to the store's place.
+
+        A kill at any moment leaves the partial folder as it can be resumed, or the finished store.
+        """
+        close_store(self.path)
+        replaced = self.path.with_name(self.path.name + REPLACED_SUFFIX)
+        if self.path.exists():
+            shutil.rmtree(replaced, ignore_errors=True)
+            self.path.rename(replaced)
+        self.partial.rename(self.path)
+        _sync_folder(self.path.parent)
+        # What a resumed run would have needed goes last.
+        for path in self.path.iterdir():
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif path.name not in (DATA_NAME, MANIFEST_NAME):
+                path.unlink()
+        shutil.rmtree(replaced, ignore_errors=True)
 
     def __enter__(self) -> StoreWriter:
         return self
@@ -218,6 +234,17 @@ def refuse_finished(path: Path, overwrite: bool) -> None:
     """Raises DataError when a finished store is at `path` and may not be replaced."""
     if (path / MANIFEST_NAME).exists() and not overwrite:
         raise DataError(f"{path} exists already; remove it, or pass overwrite=true to replace it")
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes renames in a folder survive a power cut, where the file system can."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    except OSError:
+        pass  # not on every network file system
+    finally:
+        os.close(descriptor)
 
 
 def _lock(folder: Path) -> int:

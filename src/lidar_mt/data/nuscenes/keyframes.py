@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from lidar_mt.structures.errors import DataError
 
 #: Previous sweeps that a keyframe refers to.
 MAX_SWEEPS = 10
+_NORM_TOLERANCE = 1e-2
 #: No coordinate [m], intensity or ring of a real sweep comes near this; NaN and infinity fail the comparison too.
 _LARGEST_VALUE = 1e5
 
@@ -132,6 +134,13 @@ def global_boxes(tables: Tables, annotations: list[AnnotationRow]) -> npt.NDArra
     boxes[:, :W] = [row.translation for row in annotations] or np.empty((0, 3))
     boxes[:, W:YAW] = [row.size for row in annotations] or np.empty((0, 3))
     boxes[:, YAW + 1 :] = [box_velocity(tables, row) for row in annotations] or np.empty((0, 2))
+    bad = ~(np.isfinite(boxes[:, :YAW]).all(axis=1) & (boxes[:, W:YAW] > 0).all(axis=1))
+    if bad.any():
+        row = annotations[int(bad.argmax())]
+        raise DataError(
+            f"sample_annotation {row.token} has the centre {list(row.translation)} and the size {list(row.size)}, "
+            "which is no box; download the metadata again"
+        )
     # The direction of the box's x axis, from all quaternions at once: a matrix each takes ten times as long.
     w, x, y, z = np.array([row.rotation for row in annotations], dtype=np.float64).reshape(-1, 4).T
     boxes[:, YAW] = np.arctan2(2 * (x * y + w * z), w * w + x * x - y * y - z * z)
@@ -140,7 +149,15 @@ def global_boxes(tables: Tables, annotations: list[AnnotationRow]) -> npt.NDArra
 
 def _poses(tables: Tables, lidar: SampleDataRow) -> tuple[Pose, Pose]:
     extrinsic = tables.extrinsics[lidar.calibrated_sensor_token].pose()
-    return extrinsic, tables.ego_poses[lidar.ego_pose_token].pose()
+    ego = tables.ego_poses[lidar.ego_pose_token].pose()
+    _check_rotation(extrinsic, f"calibrated_sensor {lidar.calibrated_sensor_token}")
+    _check_rotation(ego, f"ego_pose {lidar.ego_pose_token}")
+    return extrinsic, ego
+
+
+def _check_rotation(pose: Pose, what: str) -> None:
+    if not abs(math.hypot(*pose.rotation) - 1.0) < _NORM_TOLERANCE:
+        raise DataError(f"{what} has the rotation {list(pose.rotation)}, which is no unit quaternion; download again")
 
 
 def _sweep_ref(tables: Tables, sweep: SampleDataRow, lidar_from_global: npt.NDArray[np.float64]) -> SweepRef:
