@@ -125,7 +125,8 @@ def index_alone(keyframes: int) -> None:
         for i in range(keyframes):
             names = [DETECTION_CLASSES[k] for k in rng.integers(0, 10, count)]
             boxes = rng.normal(size=(count, 9)).astype("<f4").tobytes()
-            yield FrameObjects(f"{i:032x}", names, [True] * count, list(range(count)), [20] * count, boxes)
+            checksums = [(i * count + k) * 0x9E3779B97F4A7C15 % (1 << 64) for k in range(count)]
+            yield FrameObjects(f"{i:032x}", names, [True] * count, list(range(count)), [20] * count, boxes, checksums)
 
     parts = list(frames())
     base = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

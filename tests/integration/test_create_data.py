@@ -64,7 +64,7 @@ def test_another_split_has_names_of_its_own(packed, tmp_path, programs):
     arguments = (f"packed='{packed}'", f"version={VERSION}", "split=val", f"out='{tmp_path}'", "workers=1")
     done = programs("create_data", *arguments, "allow_empty=true")
     assert done.status == 0, done.err
-    names = ["nuscenes_dbinfos_val.pkl", "nuscenes_gt_database_val", "nuscenes_infos_val.pkl"]
+    names = ["gt_database_val.json", "nuscenes_dbinfos_val.pkl", "nuscenes_gt_database_val", "nuscenes_infos_val.pkl"]
     assert sorted(path.name for path in tmp_path.iterdir()) == names
     entry = next(entry for list_ in load_dbinfos(tmp_path, "val").values() for entry in list_)
     assert len(read_object_points(tmp_path, entry)) == entry["num_points_in_gt"]

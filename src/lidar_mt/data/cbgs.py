@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from lidar_mt.data.gt_database import load_infos
+from lidar_mt.data.gt_database import infos_name, load_infos
+from lidar_mt.data.gt_origin import check_origin
 from lidar_mt.data.lmdb_store.reader import StoreReader
 from lidar_mt.data.lmdb_store.record_store import RecordStore
 from lidar_mt.data.sampler import EpochSampler
@@ -138,12 +139,13 @@ def split_counts(store: Path | RecordStore, classes: Sequence[str]) -> Counts:
         (K, C) int32 valid boxes, keyframes in the split's order.
 
     Raises:
-        DataError: store or infos are damaged or do not belong together.
+        DataError: store or infos are damaged, or the infos were made of another store.
     """
     reader = StoreReader(store)
     split = reader.manifest.split
-    if not isinstance(store, Path) or not (store.parent / f"nuscenes_infos_{split}.pkl").is_file():
+    if not isinstance(store, Path) or not (store.parent / infos_name(split)).is_file():
         return count_boxes(reader, classes)
+    check_origin(store.parent, infos_name(split), reader.manifest)
     infos = load_infos(store.parent, split)
     return count_boxes_in_infos(infos, reader.sample_tokens, classes)
 

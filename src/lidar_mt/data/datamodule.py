@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import zlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -186,6 +187,8 @@ class LidarDataModule(pl.LightningDataModule):
 
     def _loader(self, training: bool) -> DataLoader[Sample]:
         dataset = self.dataset(training)
+        if training:
+            self._check_database()
         prepare(self._transforms[training])
         return ResumableLoader(
             dataset,
@@ -201,6 +204,13 @@ class LidarDataModule(pl.LightningDataModule):
             # the weights' random numbers.
             generator=torch.Generator().manual_seed(self._seed),
         )
+
+    def _check_database(self) -> None:
+        """Refuses a GT database that was made of an earlier state of the training store."""
+        checks = (step.check_store for step in as_list(self._transforms[True]) if hasattr(step, "check_store"))
+        for check in checks:
+            if isinstance(self.train_store, Path):
+                check(self.train_store, StoreReader(self.train_store).manifest)
 
     def _sampler(self, length: int, training: bool) -> EpochSampler:
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

@@ -20,6 +20,7 @@ import numpy as np
 from lidar_mt.data.executor import Executor, LocalExecutor
 from lidar_mt.data.gt_database import DbInfo, Info, database_name, dbinfos_name, infos_name
 from lidar_mt.data.gt_extraction import ChunkJob, FrameObjects, object_file, read_part, run_chunk
+from lidar_mt.data.gt_origin import Origin, origin_name, write_origin
 from lidar_mt.data.gt_space import check_space
 from lidar_mt.data.gt_summary import ClassCount, check_files, count_classes
 from lidar_mt.data.layout import store_path
@@ -31,7 +32,7 @@ from lidar_mt.structures.errors import ConfigError, DataError
 log = logging.getLogger(__name__)
 
 #: Raised with every change of what is stored; a database that another version began is begun again.
-DATABASE_VERSION = 1
+DATABASE_VERSION = 2
 #: Keyframes per range: a second of work, so little is lost by a kill.
 _CHUNK = 32
 _PLAN = "plan.json"
@@ -134,6 +135,7 @@ def build_database(
     if not (plan.partial / dbinfos_name(plan.split)).exists():
         check_files(plan.partial / database_name(plan.split), counts)
         write_pickle(plan.partial / infos_name(plan.split), _infos(_frames(jobs)))
+        _write_origin(plan, counts)
         write_pickle(plan.partial / dbinfos_name(plan.split), _dbinfos(_frames(jobs), plan))
     _publish(plan)
     return counts
@@ -214,7 +216,8 @@ def _dbinfos(frames: Iterator[FrameObjects], plan: DatabasePlan) -> dict[str, li
     # One string object per class: the pickle refers to it instead of repeating it, the same way in every run.
     names = {name: name for name in plan.classes}
     for frame in frames:
-        for gt_idx, num_points, box in zip(frame.gt_idx, frame.num_points, frame.boxes_array(), strict=True):
+        columns = (frame.gt_idx, frame.num_points, frame.boxes_array(), frame.checksums)
+        for gt_idx, num_points, box, checksum in zip(*columns, strict=True):
             name = names[frame.names[gt_idx]]
             out[name].append(
                 DbInfo(
@@ -226,24 +229,44 @@ def _dbinfos(frames: Iterator[FrameObjects], plan: DatabasePlan) -> dict[str, li
                     num_points_in_gt=num_points,
                     difficulty=0,
                     group_id=group_id,
+                    xxh3_64=checksum,
                 )
             )
             group_id += 1
     return out
 
 
+def _write_origin(plan: DatabasePlan, counts: Sequence[ClassCount]) -> None:
+    """Says what the database is made of; the plan of the partial folder holds the same store."""
+    manifest = read_manifest(plan.store)
+    origin = Origin(
+        source_version=manifest.source_version,
+        split=manifest.split,
+        records_hash=manifest.records_hash,
+        keyframes=manifest.keyframes,
+        objects={count.name: count.stored for count in counts},
+    )
+    path = plan.partial / origin_name(plan.split)
+    try:
+        write_origin(path, origin)
+    except OSError as error:
+        raise DataError(f"cannot write {path}: {error.strerror or error}") from error
+
+
 def _publish(plan: DatabasePlan) -> None:
     """Moves everything to its place, the index last; a run that is killed in between can be repeated."""
-    name, infos, dbinfos = database_name(plan.split), infos_name(plan.split), dbinfos_name(plan.split)
+    name, dbinfos = database_name(plan.split), dbinfos_name(plan.split)
+    others = (origin_name(plan.split), infos_name(plan.split))
     try:
         if (plan.partial / name).is_dir():
             # The index goes first: without it nobody takes the folder for a database.
             (plan.out / dbinfos).unlink(missing_ok=True)
-            (plan.out / infos).unlink(missing_ok=True)
+            for file in others:
+                (plan.out / file).unlink(missing_ok=True)
             if (plan.out / name).exists():
                 shutil.rmtree(plan.out / name)
             (plan.partial / name).rename(plan.out / name)
-        for file in (infos, dbinfos):
+        for file in (*others, dbinfos):
             if (plan.partial / file).exists():
                 (plan.partial / file).replace(plan.out / file)
         shutil.rmtree(plan.partial)

@@ -4,7 +4,7 @@
 <folder>/nuscenes_dbinfos_train.pkl                            class -> list of entries, see `DbInfo`
 <folder>/nuscenes_infos_train.pkl                              list of keyframes, see `Info`
 
-File names, keys and layout are those that other toolkits for nuScenes use.
+File names, keys and layout are those that other toolkits for nuScenes use; `DbInfo.xxh3_64` is ours alone.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, TypedDict
 
 import numpy as np
 import numpy.typing as npt
+import xxhash
 
 from lidar_mt.data.plain_pickle import read_pickle
 from lidar_mt.structures.boxes import BOX_SIZE
@@ -23,9 +24,23 @@ from lidar_mt.structures.errors import DataError
 POINT_COLUMNS = 5
 _POINT_BYTES = 4 * POINT_COLUMNS
 _AGAIN = "run `make create-data` again"
+_REPLACE = "make the database again: `python -m lidar_mt.create_data ... overwrite=true`"
 
 
-class DbInfo(TypedDict):
+class _Known(TypedDict):
+    """What every toolkit writes."""
+
+    name: str
+    path: str
+    image_idx: str
+    gt_idx: int
+    box3d_lidar: npt.NDArray[np.float32]
+    num_points_in_gt: int
+    difficulty: int
+    group_id: int
+
+
+class DbInfo(_Known, total=False):
     """One object of the GT database.
 
     Attributes:
@@ -37,16 +52,10 @@ class DbInfo(TypedDict):
         num_points_in_gt: number of its points, at least 1.
         difficulty: 0; nuScenes has no levels.
         group_id: number of the object in the whole database.
+        xxh3_64: checksum of the file, XXH3 in 64 bits; absent where another toolkit wrote the index.
     """
 
-    name: str
-    path: str
-    image_idx: str
-    gt_idx: int
-    box3d_lidar: npt.NDArray[np.float32]
-    num_points_in_gt: int
-    difficulty: int
-    group_id: int
+    xxh3_64: int
 
 
 class Info(TypedDict):
@@ -138,7 +147,7 @@ def read_object_points(folder: str | Path, info: DbInfo) -> npt.NDArray[np.float
         frame; intensity [0, 255]; time lag [s]. Adding the centre gives the points as they were measured.
 
     Raises:
-        DataError: the file is missing, unreadable or of another size; the message names it.
+        DataError: the file is missing, unreadable, of another size or checksum; the message names it.
     """
     relative = PurePosixPath(info["path"])
     if relative.is_absolute() or ".." in relative.parts:
@@ -147,10 +156,13 @@ def read_object_points(folder: str | Path, info: DbInfo) -> npt.NDArray[np.float
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise DataError(f"missing file of the GT database: {path} ({error.strerror or error}); {_AGAIN}") from error
+        raise DataError(f"missing file of the GT database: {path} ({error.strerror or error}); {_REPLACE}") from error
     wanted = info["num_points_in_gt"] * _POINT_BYTES
     if len(data) != wanted:
-        raise DataError(f"{path} has {len(data)} bytes, the index of the GT database says {wanted}; {_AGAIN}")
+        raise DataError(f"{path} has {len(data)} bytes, the index of the GT database says {wanted}; {_REPLACE}")
+    checksum = info.get("xxh3_64")
+    if checksum is not None and xxhash.xxh3_64_intdigest(data) != checksum:
+        raise DataError(f"{path} is damaged: its points do not have the checksum in the index; {_REPLACE}")
     return np.frombuffer(data, dtype="<f4").astype(np.float32).reshape(-1, POINT_COLUMNS)
 
 
@@ -158,7 +170,7 @@ def _entry_problem(entry: Any) -> str:
     """What is wrong with an entry of the index, '' if nothing is."""
     if not isinstance(entry, dict):
         return "is no dict"
-    missing = DbInfo.__annotations__.keys() - entry.keys()
+    missing = _Known.__annotations__.keys() - entry.keys()
     if missing:
         return f"lacks {sorted(missing)}"
     box = entry["box3d_lidar"]
@@ -166,6 +178,8 @@ def _entry_problem(entry: Any) -> str:
         return f"has no box of {BOX_SIZE} numbers"
     if not isinstance(entry["path"], str) or not isinstance(entry["num_points_in_gt"], int):
         return "has a path that is no text or a number of points that is none"
+    if not isinstance(entry.get("xxh3_64", 0), int):
+        return "has a checksum that is no number"
     return ""
 
 

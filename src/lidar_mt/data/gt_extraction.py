@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 import numpy as np
 import numpy.typing as npt
+import xxhash
 
 from lidar_mt.data.box_index import BoxIndex
 from lidar_mt.data.lmdb_store.points import PointColumns
@@ -38,6 +39,7 @@ class FrameObjects(msgspec.Struct, array_like=True, frozen=True):
         gt_idx: M indices of the annotations whose points were stored.
         num_points: M numbers of points.
         boxes: (M, 9) little-endian float32.
+        checksums: M numbers, XXH3 (64 bits) of the objects' files.
     """
 
     sample_token: str
@@ -46,6 +48,7 @@ class FrameObjects(msgspec.Struct, array_like=True, frozen=True):
     gt_idx: list[int]
     num_points: list[int]
     boxes: bytes
+    checksums: list[int]
 
     def boxes_array(self) -> npt.NDArray[np.float32]:
         """(M, 9) float32, see `structures.boxes`."""
@@ -178,9 +181,12 @@ def _store_objects(job: ChunkJob, reader: StoreReader, sample_token: str) -> Fra
     clouds = object_points(reader.sweep_columns(record.lidar_token), _sweeps(reader, record), boxes) if wanted else []
     kept = [i for i, points in enumerate(clouds) if len(points)]
     folder = os.fspath(job.database)
+    checksums = []
     for i in kept:
         name = object_file(sample_token, record.detection_names[wanted[i]], wanted[i])
-        _write(f"{folder}{os.sep}{name}", clouds[i].astype("<f4", copy=False).data)
+        data = clouds[i].astype("<f4", copy=False).data
+        _write(f"{folder}{os.sep}{name}", data)
+        checksums.append(xxhash.xxh3_64_intdigest(data))
     return FrameObjects(
         sample_token=sample_token,
         names=[name or category for name, category in zip(record.detection_names, record.categories, strict=True)],
@@ -188,6 +194,7 @@ def _store_objects(job: ChunkJob, reader: StoreReader, sample_token: str) -> Fra
         gt_idx=[wanted[i] for i in kept],
         num_points=[len(clouds[i]) for i in kept],
         boxes=boxes[kept].tobytes(),
+        checksums=checksums,
     )
 
 

@@ -24,7 +24,7 @@ class ObjectReader(Protocol):
     """Reads a GT database from disk; the module `lidar_mt.data.gt_database` is one."""
 
     def load_dbinfos(self, folder: Path, /) -> Mapping[str, Sequence[Mapping[str, Any]]]:
-        """Class name -> objects, each with `path` (relative), `box3d_lidar` (9,) and `num_points_in_gt`."""
+        """Class name -> objects, each with `path` (relative), `box3d_lidar` (9,), `num_points_in_gt` (`xxh3_64`)."""
         ...
 
     def read_object_points(self, folder: Path, info: Mapping[str, Any], /) -> FloatArray:
@@ -67,6 +67,9 @@ class ObjectBank:
         self.boxes: FloatArray = np.stack([_box(info, folder) for info in objects])
         self._num_points = np.array([info["num_points_in_gt"] for info in objects], dtype=np.int32)
         self._paths = np.array([str(info["path"]).encode() for info in objects])
+        # One toolkit wrote all of an index: either every object has a checksum, or none is checked.
+        has_checksums = all("xxh3_64" in info for info in objects)
+        self._checksums = np.array([info["xxh3_64"] for info in objects] if has_checksums else [], dtype=np.uint64)
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -85,12 +88,15 @@ class ObjectBank:
             (k, 5) float32 x y z [m] relative to the box centre, not rotated; intensity, time lag [s].
 
         Raises:
-            DataError: the file is missing or of another size; the message names it.
+            DataError: the file is missing, of another size or checksum; the message names it.
         """
         path = self._paths[index].decode()
         wanted = int(self._num_points[index])
+        info: dict[str, Any] = {"path": path, "num_points_in_gt": wanted}
+        if len(self._checksums):
+            info["xxh3_64"] = int(self._checksums[index])
         try:
-            points = self._reader.read_object_points(self._folder, {"path": path, "num_points_in_gt": wanted})
+            points = self._reader.read_object_points(self._folder, info)
         except OSError as error:
             raise DataError(
                 f"the GT database lacks {self._folder / path}: {error}; run `make create-data` again"

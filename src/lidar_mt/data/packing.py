@@ -29,6 +29,7 @@ from lidar_mt.data.lmdb_store.points import PackedPoints
 from lidar_mt.data.lmdb_store.records import TOKEN_BYTES, Array, IndexRecord, SceneRecord, SweepRecord
 from lidar_mt.data.lmdb_store.shard import DamagedShardError, read_shard, shard_checksum, write_shard
 from lidar_mt.data.lmdb_store.writer import StoreWriter, refuse_finished
+from lidar_mt.data.meta_files import write_checksums
 from lidar_mt.data.nuscenes.keyframes import (
     PointFileError,
     keyframe_lidar,
@@ -377,6 +378,7 @@ def copy_meta(src: Path, version: str, meta: Path) -> None:
     names += [str(row["filename"]) for row in maps if "filename" in row]
     for name in names:
         _copy(src / name, meta / name)
+    write_checksums(src, meta, names)
 
 
 def _copy(source: Path, target: Path) -> None:

@@ -11,13 +11,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import xxhash
 from tests.helpers.tiny_lidar import VERSION, write_raw_nuscenes
 
 from lidar_mt.data import gt_building
 from lidar_mt.data.gt_building import DatabasePlan, build_database
 from lidar_mt.data.gt_database import load_dbinfos, load_infos, read_object_points
+from lidar_mt.data.gt_origin import read_origin
 from lidar_mt.data.layout import store_path
 from lidar_mt.data.lmdb_store.reader import StoreReader
+from lidar_mt.data.object_bank import ObjectBank
 from lidar_mt.data.packing import pack_split
 from lidar_mt.structures.boxes import points_in_boxes
 from lidar_mt.structures.classes import DETECTION_CLASSES
@@ -51,11 +54,16 @@ def contents(folder: Path) -> dict[str, str]:
 def test_index_and_points_belong_together(plan):
     counts = build_database(plan, allow_empty=True)
     assert sorted(path.name for path in plan.out.iterdir()) == [
+        "gt_database_train.json",
         "nuscenes_dbinfos_train.pkl",
         "nuscenes_gt_database",
         "nuscenes_infos_train.pkl",
     ]
     reader = StoreReader(plan.store)
+    origin = read_origin(plan.out)
+    assert origin.records_hash == reader.manifest.records_hash
+    assert (origin.source_version, origin.split, origin.keyframes) == (VERSION, "train", len(reader.sample_tokens))
+    assert origin.objects == {count.name: count.stored for count in counts}
     infos, dbinfos = load_infos(plan.out), load_dbinfos(plan.out)
     assert [info["sample_token"] for info in infos] == [token.decode() for token in reader.sample_tokens]
     assert list(dbinfos) == list(DETECTION_CLASSES)
@@ -89,6 +97,21 @@ def test_index_and_points_belong_together(plan):
         assert count.points == sum(entry["num_points_in_gt"] for entry in mine)
         assert count.keyframes == len({entry["image_idx"] for entry in mine})
     assert any("static_object.bicycle_rack" in info["gt_names"] for info in infos)
+
+
+def test_a_bit_that_flips_in_a_finished_database_is_noticed_when_it_is_drawn(plan):
+    build_database(plan, allow_empty=True)
+    bank = ObjectBank(plan.out, DETECTION_CLASSES, 1)
+    for index in range(len(bank)):
+        bank.points(index)
+    entry = next(entries[0] for entries in load_dbinfos(plan.out).values() if entries)
+    path = plan.out / entry["path"]
+    assert entry["xxh3_64"] == xxhash.xxh3_64(path.read_bytes()).intdigest()
+    data = bytearray(path.read_bytes())
+    data[5] ^= 1
+    path.write_bytes(data)
+    with pytest.raises(DataError, match=rf"{path} is damaged"):
+        bank.points(0)
 
 
 def test_the_number_of_processes_changes_no_byte(plan):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import xxhash
 
 from lidar_mt.data.gt_database import dbinfos_name, infos_name, load_dbinfos, load_infos, read_object_points
 from lidar_mt.data.plain_pickle import write_pickle
@@ -63,6 +64,7 @@ def test_missing_files_name_the_command(tmp_path):
         ({"car": [entry(box3d_lidar=[0.0] * 9)]}, "no box of 9"),
         ({"car": [entry(path=b"a")]}, "path that is no text"),
         ({"car": [entry(num_points_in_gt="2")]}, "number of points"),
+        ({"car": [entry(xxh3_64="ab")]}, "checksum"),
     ],
 )
 def test_an_index_of_another_form_is_refused(tmp_path, content, message):
@@ -107,6 +109,23 @@ def test_a_missing_or_cut_file_is_an_error_that_names_it(tmp_path):
         path.write_bytes(bytes(size))
         with pytest.raises(DataError, match=f"{path} has {size} bytes, the index of the GT database says 40"):
             read_object_points(tmp_path, entry())
+
+
+def test_any_flipped_bit_is_an_error_where_the_index_has_a_checksum(tmp_path):
+    path = tmp_path / entry()["path"]
+    path.parent.mkdir()
+    data = np.arange(10, dtype=np.float32).tobytes()
+    path.write_bytes(data)
+    checked = entry(xxh3_64=xxhash.xxh3_64(data).intdigest())
+    expected = read_object_points(tmp_path, checked)
+    for bit in range(8 * len(data)):
+        spoilt = bytearray(data)
+        spoilt[bit // 8] ^= 1 << bit % 8
+        path.write_bytes(spoilt)
+        with pytest.raises(DataError, match=rf"{path} is damaged: .*create_data ... overwrite=true"):
+            read_object_points(tmp_path, checked)
+    # An index of another toolkit has no checksum: its files are taken as they are.
+    assert not np.array_equal(read_object_points(tmp_path, entry()), expected)
 
 
 @pytest.mark.parametrize("path", ["/etc/passwd", "../secret.bin", "nuscenes_gt_database/../../secret.bin"])

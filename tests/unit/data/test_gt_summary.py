@@ -7,8 +7,8 @@ from lidar_mt.data.gt_summary import ClassCount, check_files, count_classes, for
 from lidar_mt.structures.errors import DataError
 
 FRAMES = [
-    FrameObjects("a", ["car", "animal", "car", "bus"], [True, True, False, True], [0], [4], b""),
-    FrameObjects("b", ["car", "car", "bus"], [True, True, True], [0, 1], [5, 7], b""),
+    FrameObjects("a", ["car", "animal", "car", "bus"], [True, True, False, True], [0], [4], b"", [0]),
+    FrameObjects("b", ["car", "car", "bus"], [True, True, True], [0, 1], [5, 7], b"", [0, 0]),
 ]
 
 

@@ -11,6 +11,9 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
+from lidar_mt.data.gt_database import dbinfos_name
+from lidar_mt.data.gt_origin import check_origin
+from lidar_mt.data.lmdb_store.manifest import Manifest
 from lidar_mt.data.object_bank import ObjectBank, ObjectReader
 from lidar_mt.ops.box_geometry import bev_iou_matrix
 from lidar_mt.structures.classes import Classes
@@ -73,6 +76,19 @@ class GtSampling:
             DataError: the database is missing or empty.
         """
         self._bank  # noqa: B018
+
+    def check_store(self, store: Path, manifest: Manifest) -> None:
+        """Checks that a database beside the training store was made of it; one that lies elsewhere may be any.
+
+        Args:
+            store: folder of the packed split.
+            manifest: its own.
+
+        Raises:
+            DataError: the database is stale.
+        """
+        if manifest.split == "train" and self._database.resolve() == store.parent.resolve():
+            check_origin(self._database, dbinfos_name(), manifest)
 
     @cached_property
     def _bank(self) -> ObjectBank:
