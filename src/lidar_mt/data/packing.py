@@ -31,15 +31,14 @@ from lidar_mt.data.lmdb_store.shard import DamagedShardError, read_shard, shard_
 from lidar_mt.data.lmdb_store.writer import StoreWriter, refuse_finished
 from lidar_mt.data.meta_files import write_checksums
 from lidar_mt.data.nuscenes.keyframes import (
-    PointFileError,
     keyframe_lidar,
     keyframe_record,
     previous_sweeps,
-    read_points,
 )
 from lidar_mt.data.nuscenes.labels import check_lidarseg_categories, read_lidarseg
+from lidar_mt.data.nuscenes.point_files import PointFiles
 from lidar_mt.data.nuscenes.scene_rows import SplitRows, read_split, scene_tables
-from lidar_mt.data.nuscenes.tables import READ_TABLES, SampleDataRow, SceneRow, Tables
+from lidar_mt.data.nuscenes.tables import READ_TABLES, SceneRow, Tables
 from lidar_mt.data.progress import Progress
 from lidar_mt.structures.errors import ConfigError, DataError
 from lidar_mt.structures.nuscenes_tables import TABLE_NAMES
@@ -293,38 +292,6 @@ def check_space(rows: SplitRows, partial: Path, workers: int) -> None:
             f"not enough space: packing {rows.lidar_files} sweeps takes about {needed / 1e9:.1f} GB, "
             f"{free / 1e9:.1f} GB are free for {partial}; make room or pass another out="
         )
-
-
-class PointFiles:
-    """The point files of a scene, and what is wrong with those that are to be left out.
-
-    Args:
-        tables: of the scene.
-        skip: leave damaged files out, instead of stopping at them.
-    """
-
-    def __init__(self, tables: Tables, *, skip: bool = False) -> None:
-        self.problems: list[str] = []
-        self.left_out: set[str] = set()
-        self._root = tables.root
-        self._skip = skip
-
-    def read(self, row: SampleDataRow) -> npt.NDArray[np.float32] | None:
-        """Points of a file, or None for one that is left out.
-
-        Raises:
-            DataError: the file is damaged and not to be skipped.
-        """
-        if row.token in self.left_out:
-            return None
-        try:
-            return read_points(self._root, row)
-        except PointFileError as error:
-            if not self._skip:
-                raise
-            self.left_out.add(row.token)
-            self.problems.append(str(error))
-            return None
 
 
 def scene_records(
