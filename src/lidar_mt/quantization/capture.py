@@ -49,6 +49,9 @@ def called(graph: fx.GraphModule, node: fx.Node) -> nn.Module | None:
 def fuse(conv: nn.Conv2d, norm: nn.BatchNorm2d) -> nn.Conv2d:
     """One convolution for a convolution and the normalisation behind it, as in evaluation."""
     fused = fuse_conv_bn_eval(conv.eval(), norm.eval())
+    for parameter in fused.parameters():
+        # torch leaves a bias that came from the normalisation alone without gradient.
+        parameter.requires_grad_(True)
     if conv.weight.is_contiguous(memory_format=torch.channels_last):
         fused = fused.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
     return fused

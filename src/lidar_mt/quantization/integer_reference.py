@@ -83,13 +83,15 @@ class IntegerReference:
     def _convolution(self, step: Convolution, x: Tensor) -> Tensor:
         weight, bias, scale = self._weights[step.name]
         channels = (-1, 1, 1)
-        accumulators = F.conv2d(x.to(weight.dtype), weight, bias, step.stride, step.padding, step.dilation, step.groups)
+        wide = F.conv2d(x.to(weight.dtype), weight, bias, step.stride, step.padding, step.dilation, step.groups)
+        # Back to float32 as a processor converts them before it rescales.
+        accumulators = wide.float()
         real_scale = _float32(self.codes[step.source].scale, x) * scale
         if step.codes is None:
             real = accumulators * real_scale.view(channels)
             return F.relu(real) if step.relu else real
         multiplier = real_scale / _float32(step.codes.scale, x)
-        return _round(accumulators * multiplier.view(channels), step.codes).float()
+        return _round(accumulators * multiplier.view(channels), step.codes)
 
     def _add(self, step: Add, a: Tensor, b: Tensor) -> Tensor:
         first, second, out = self.codes[step.first], self.codes[step.second], step.codes

@@ -25,7 +25,7 @@ from lidar_mt.quantization.arithmetic import (
     weight_scale,
 )
 from lidar_mt.quantization.observers import HistogramObserver, choose_scale
-from lidar_mt.quantization.spec import EXACT_FLOAT32, Precision, Scheme
+from lidar_mt.quantization.spec import BIAS_MAX, EXACT_FLOAT32, Precision, Scheme
 
 Mode = Literal["float", "observe", "quantize"]
 
@@ -165,7 +165,9 @@ class QuantConv2d(nn.Conv2d):
     def codes(self, input_scale: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
         """Weight codes (C, ...), their scales (C,) and bias codes (C,) for an input scale."""
         scale = weight_scale(self.weight, power_of_two=self.power_of_two)
-        bias = None if self.bias is None else round_straight(self.bias / (input_scale * scale))
+        bias = None
+        if self.bias is not None:
+            bias = round_straight(self.bias / (input_scale * scale)).clamp(-BIAS_MAX, BIAS_MAX)
         return weight_codes(self.weight, scale), scale, bias
 
     def rounded_weight(self) -> Tensor:
@@ -196,7 +198,8 @@ class QuantConv2d(nn.Conv2d):
                 accumulators = self._conv_forward(x.values, weight, bias)
             else:
                 wide = None if bias is None else bias.double()
-                accumulators = self._conv_forward(x.values.double(), weight.double(), wide)
+                # Back to float32 as a processor converts them before it rescales.
+                accumulators = self._conv_forward(x.values.double(), weight.double(), wide).float()
         return self.finish(accumulators, x.scale, scale)
 
     @staticmethod

@@ -96,7 +96,7 @@ def choose_scale(
         power_of_two: only powers of two.
 
     Returns:
-        The scale, positive; 2^-20 or so for a tensor that was always zero.
+        The scale, positive; 1 for a tensor that was always zero, since a tiny one would ask for huge biases behind it.
 
     Raises:
         ConfigError: the method is unknown.
@@ -105,7 +105,7 @@ def choose_scale(
         raise ConfigError(f"quant.observer={method}: expected one of {list(METHODS)}")
     full = _full_scale(float(observer.low), float(observer.high), form)
     if full == 0:
-        return 2.0**-20
+        return 1.0
     if method == "percentile":
         full = min(full, _percentile_scale(observer, form, percentile))
     if method != "mse":

@@ -10,6 +10,8 @@ from lidar_mt.structures.errors import ConfigError
 
 #: Weights use -127..127: symmetric, so that a product never needs the one code without a counterpart.
 WEIGHT_MAX = 127
+#: The largest float32 that is an int32.
+BIAS_MAX = 2**31 - 128
 #: Integers up to here are exact in float32, in which accumulators are computed.
 EXACT_FLOAT32 = 2**24
 
@@ -125,16 +127,20 @@ class Exceptions:
 
     rules: tuple[tuple[str, str], ...] = ()
 
+    def __post_init__(self) -> None:
+        """Raises ConfigError for an unknown precision."""
+        for pattern, kind in self.rules:
+            if kind not in PRECISIONS:
+                raise ConfigError(f"quant.exceptions: {pattern}: {kind} is none of {sorted(PRECISIONS)}")
+
     def precision(self, name: str) -> Precision:
         """Precision of the module of that name."""
         kinds = [kind for pattern, kind in self.rules if fnmatchcase(name, pattern)]
         return PRECISIONS[kinds[-1]] if kinds else PRECISIONS["int8"]
 
     def check(self, names: Sequence[str]) -> None:
-        """Raises ConfigError when a rule matches none of the names, or asks for an unknown precision."""
-        for pattern, kind in self.rules:
-            if kind not in PRECISIONS:
-                raise ConfigError(f"quant.exceptions: {pattern}: {kind} is none of {sorted(PRECISIONS)}")
+        """Raises ConfigError when a rule matches none of the names."""
+        for pattern, _ in self.rules:
             if not any(fnmatchcase(name, pattern) for name in names):
                 raise ConfigError(
                     f"quant.exceptions: no module is named {pattern}; names look like {', '.join(names[:3])}"
