@@ -69,11 +69,11 @@ class QuantizedPillarEncoder(nn.Module):
         """Encodes pillars from their points alone to (V, C)."""
         conv = self.conv
         points = self._input(pillars.features)
-        if points.scale is None or conv.mode != "quantize" or not conv.has_codes:
+        if points.scale is None or points.form is None or conv.mode != "quantize" or not conv.has_codes:
             weight = conv.rounded_weight() if conv.mode == "quantize" and conv.has_codes else conv.weight
             real = torch.relu(self._maxima(points.real(), weight, conv.bias, pillars))
             return Quantized(real) if conv.output is None else conv.output(real)
-        codes, scale, bias = conv.codes(points.scale)
+        codes, scale, bias = conv.codes(points.scale, points.form)
         return conv.finish(self._maxima(points.values, codes, bias, pillars), points.scale, scale)
 
     def _maxima(self, points: Tensor, weight: Tensor, bias: Tensor | None, pillars: Pillars) -> Tensor:
@@ -138,7 +138,7 @@ class QuantizedMultiTaskNet(nn.Module):
         features, encoded = convert_codes(encoder.input), convert_codes(conv.output)
         steps: list[Step] = [
             Quantize(_INPUT, "features", features),
-            convert_conv(_POINT, conv, _INPUT, features.scale),
+            convert_conv(_POINT, conv, _INPUT, features),
             MaxPool("encoder.pool", _POINT, (encoder.points_per_pillar, 1), (encoder.points_per_pillar, 1), (0, 0)),
             Scatter("scatter", "encoder.pool", "coords", self.scatter.shape),
         ]

@@ -26,14 +26,14 @@ def convert_codes(quantizer: OutputQuantizer) -> ints.Codes:
     return ints.Codes(float(quantizer.used_scale), quantizer.form)
 
 
-def convert_conv(name: str, conv: QuantConv2d, source: str, source_scale: float) -> ints.Convolution:
+def convert_conv(name: str, conv: QuantConv2d, source: str, source_codes: ints.Codes) -> ints.Convolution:
     """The integers of a convolution.
 
     Args:
         name: of the result.
         conv: in mode `quantize`.
         source: name of its input.
-        source_scale: scale of its input's codes.
+        source_codes: scale and format of its input.
 
     Raises:
         ConfigError: its weights stay in float.
@@ -41,7 +41,7 @@ def convert_conv(name: str, conv: QuantConv2d, source: str, source_scale: float)
     if not conv.has_codes or (conv.output is None and conv.precision.activation_bits < 8):
         raise ConfigError(f"{name} stays in float (quant.exceptions); an integer network has no place for it")
     with torch.no_grad():
-        weight, scale, bias = conv.codes(torch.tensor(source_scale))
+        weight, scale, bias = conv.codes(torch.tensor(source_codes.scale, device=conv.weight.device), source_codes.form)
     return ints.Convolution(
         name=name,
         source=source,
@@ -112,7 +112,7 @@ class _Converter:
             return ints.Concat(name, tuple(self._source(part) for part in parts), module.dim, _output(name, module))
         source = self._source(node.args[0])  # type: ignore[arg-type]
         if isinstance(module, QuantConv2d):
-            return convert_conv(name, module, source, self.codes[source].scale)
+            return convert_conv(name, module, source, self.codes[source])
         if isinstance(module, QuantAdd):
             return ints.Add(name, source, self._source(node.args[1]), _output(name, module))  # type: ignore[arg-type]
         if isinstance(module, QuantUpsample):

@@ -25,7 +25,7 @@ from lidar_mt.quantization.arithmetic import (
     weight_scale,
 )
 from lidar_mt.quantization.observers import HistogramObserver, choose_scale
-from lidar_mt.quantization.spec import BIAS_MAX, EXACT_FLOAT32, Precision, Scheme
+from lidar_mt.quantization.spec import EXACT_FLOAT32, Format, Precision, Scheme, largest_bias
 
 Mode = Literal["float", "observe", "quantize"]
 
@@ -162,13 +162,19 @@ class QuantConv2d(nn.Conv2d):
             return self._integer(x) if x.scale is not None else self._real(x, self.rounded_weight())
         return self._real(x, self.weight)
 
-    def codes(self, input_scale: Tensor) -> tuple[Tensor, Tensor, Tensor | None]:
-        """Weight codes (C, ...), their scales (C,) and bias codes (C,) for an input scale."""
+    def codes(self, input_scale: Tensor, form: Format) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Weight codes (C, ...), their scales (C,) and bias codes (C,) for an input's scale and format.
+
+        A channel whose bias dwarfs its weights gets a larger scale, so that the bias fits an accumulator.
+        """
         scale = weight_scale(self.weight, power_of_two=self.power_of_two)
-        bias = None
-        if self.bias is not None:
-            bias = round_straight(self.bias / (input_scale * scale)).clamp(-BIAS_MAX, BIAS_MAX)
-        return weight_codes(self.weight, scale), scale, bias
+        if self.bias is None:
+            return weight_codes(self.weight, scale), scale, None
+        needed = self.bias.detach().abs() / (input_scale * largest_bias(form))
+        if self.power_of_two:
+            needed = torch.exp2(torch.ceil(torch.log2(needed)))
+        scale = torch.maximum(scale, needed)
+        return weight_codes(self.weight, scale), scale, round_straight(self.bias / (input_scale * scale))
 
     def rounded_weight(self) -> Tensor:
         """The real values of the weight codes."""
@@ -191,7 +197,7 @@ class QuantConv2d(nn.Conv2d):
     def _integer(self, x: Quantized) -> Quantized:
         if x.scale is None or x.form is None:
             raise ValueError("integer arithmetic needs codes")
-        weight, scale, bias = self.codes(x.scale)
+        weight, scale, bias = self.codes(x.scale, x.form)
         # In training the fast half precision will do; evaluation is exact.
         with torch.autocast(x.values.device.type, enabled=self.training and torch.is_autocast_enabled()):
             if self.training or self.largest_accumulator(weight, bias, x.form.high) < EXACT_FLOAT32:

@@ -10,8 +10,6 @@ from lidar_mt.structures.errors import ConfigError
 
 #: Weights use -127..127: symmetric, so that a product never needs the one code without a counterpart.
 WEIGHT_MAX = 127
-#: The largest float32 that is an int32.
-BIAS_MAX = 2**31 - 128
 #: Integers up to here are exact in float32, in which accumulators are computed.
 EXACT_FLOAT32 = 2**24
 
@@ -39,6 +37,14 @@ class Format:
     def signed(self) -> bool:
         """Negative values have codes."""
         return self.low < 0
+
+
+def largest_bias(form: Format) -> int:
+    """Largest bias code of a convolution of such an input: a quarter of what its accumulators may reach.
+
+    Accumulators of 8-bit codes stay exact in float32, those of 16-bit codes within 32 bits.
+    """
+    return 2**22 if form.high < 2**8 else 2**30
 
 
 @dataclass(frozen=True)
