@@ -15,8 +15,8 @@ SPLITS ?= train val
 RAW ?= data/nuscenes
 PACKED ?= data/packed
 DEMO ?= demo
-# spconv is only there to be compared with; `make EXTRAS=dev ...` does without it.
-EXTRAS ?= dev,spconv
+# spconv is only there to be compared with, cluster (Ray) and sweep to be tested; `make EXTRAS=dev ...` does without them.
+EXTRAS ?= dev,spconv,cluster,sweep
 JOBS ?= 2
 
 help: ## list the targets

@@ -25,7 +25,7 @@ from plain_form import PlainForm
 from lidar_mt.config import compose
 from lidar_mt.config.build import build_datamodule, build_module
 from lidar_mt.data.collate import collate
-from lidar_mt.engine.memory import keep_freed_memory
+from lidar_mt.data.memory import keep_freed_memory
 
 
 class Form(NamedTuple):
@@ -71,7 +71,7 @@ def train(form: Form, args: argparse.Namespace, pipe: Connection) -> None:
         module.net = PlainForm(module.net, module.voxelizer.max_pillars_train)
     elif form.torch_compile:
         module.net.forward_canvas = torch.compile(module.net.forward_canvas)
-    optimizer = torch.optim.AdamW(module.net.parameters(), lr=1e-3, weight_decay=0.01, fused=not form.plain)
+    optimizer = torch.optim.AdamW(module.net.parameters(), lr=1e-3, weight_decay=0.01)
     dataset = build_datamodule(cfg).dataset(training=True)
     generator = torch.Generator().manual_seed(form.seed)
     torch.manual_seed(form.seed)

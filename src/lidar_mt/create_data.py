@@ -9,6 +9,7 @@ Useful keys:
     out=DIR            writes nuscenes_gt_database/, nuscenes_dbinfos_train.pkl and nuscenes_infos_train.pkl there;
                        <packed>/<version> by default
     workers=N          processes; one per core by default
+    executor=ray       on a Ray cluster, see conf/executor/ray.yaml; executor.address=HOST:PORT of a running one
     allow_empty=true   accept that a small set has no object of some class
     overwrite=true     replace a finished database
 
@@ -18,13 +19,13 @@ A run that was stopped goes on where it was when the same command is given again
 from __future__ import annotations
 
 import logging
-import os
 import time
 from pathlib import Path
 
 from omegaconf import DictConfig
 
 from lidar_mt.config import instantiate, program
+from lidar_mt.data.executor import Executor
 from lidar_mt.data.gt_building import DatabasePlan, build_database
 from lidar_mt.data.gt_database import dbinfos_name
 from lidar_mt.data.gt_summary import format_counts
@@ -45,8 +46,8 @@ def main(cfg: DictConfig) -> None:
     if cfg.split == "val":
         log.warning("split=%s: objects of a split that scores are computed on must not be trained on", cfg.split)
     begin = time.monotonic()
-    workers = os.cpu_count() or 1 if cfg.workers is None else cfg.workers
-    counts = build_database(plan, workers, allow_empty=cfg.allow_empty, overwrite=cfg.overwrite)
+    executor: Executor = instantiate(cfg.executor)
+    counts = build_database(plan, allow_empty=cfg.allow_empty, overwrite=cfg.overwrite, executor=executor)
     print(format_counts(counts))
     log.info(
         "wrote %d objects to %s in %.0f s",

@@ -24,6 +24,7 @@ from omegaconf import DictConfig
 
 from lidar_mt.config import instantiate, program
 from lidar_mt.config.build import load_module, read_network_config
+from lidar_mt.data.lmdb_store.points import PointColumns
 from lidar_mt.data.point_file import read_point_file
 from lidar_mt.data.sweeps import TIME_LAG, merge_sweeps
 from lidar_mt.structures.boxes import YAW, W, X
@@ -45,7 +46,7 @@ def main(cfg: DictConfig) -> None:
 
     started = time.perf_counter()
     # A single sweep is treated like a keyframe without sweeps in training; merged clouds stay as they are.
-    merged = merge_sweeps(points, [], network.num_sweeps) if not points[:, TIME_LAG].any() else points
+    merged = merge_sweeps(PointColumns.of(points), [], network.num_sweeps) if not points[:, TIME_LAG].any() else points
     predictions = module.predict([torch.from_numpy(merged)])
     seconds = time.perf_counter() - started
     detections = _keep(predictions["detection"][0], cfg.score_threshold) if "detection" in predictions else None

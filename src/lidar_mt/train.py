@@ -12,15 +12,20 @@ Useful keys:
     optimizer.lr=2.0e-4            base learning rate; the schedule peaks at ten times this
     grid=small                     0.4 m cells: a quarter of the work
     model=detection task=detection one task alone
-    resume=FILE.ckpt               go on from a checkpoint
-    debug=fast_dev_run             one batch through everything
+    resume=last                    go on where this run_name's newest run stopped; resume=FILE.ckpt names one
+    callbacks=ema                  average the weights over the steps
+    trainer.devices=2 trainer.strategy=ddp    on two GPUs, or with trainer.accelerator=cpu two processes
+    debug=fast_dev_run             one batch through everything; also overfit, limit, profiler
     paths.root=DIR paths.runs=DIR  where data lies and runs go
+    logger=none                    no TensorBoard files
     -m optimizer.lr=1e-4,2e-4      one run for each value
 """
 
 from __future__ import annotations
 
 import logging
+import shlex
+import sys
 from pathlib import Path
 
 import pytorch_lightning as pl
@@ -36,13 +41,19 @@ from lidar_mt.config.build import (
     build_module,
     check_values,
     drop_unlabelled_tasks,
+    match_hardware,
     match_monitor,
     total_steps,
     write_network_config,
 )
+from lidar_mt.config.changes import report_changes_since
+from lidar_mt.data.memory import keep_freed_memory
 from lidar_mt.engine.checkpoint import load_network, read_checkpoint
 from lidar_mt.engine.console import quiet_lightning
-from lidar_mt.engine.memory import keep_freed_memory
+from lidar_mt.engine.last_checkpoint import find_last, remove_all_stale
+from lidar_mt.engine.ranks import is_first_process
+from lidar_mt.engine.stop_signal import Stopped
+from lidar_mt.structures.errors import CheckpointError
 
 log = logging.getLogger("lidar_mt.train")
 
@@ -56,7 +67,9 @@ def main(cfg: DictConfig) -> None:
     published = folder / "published" if run.mode == RunMode.MULTIRUN else Path(cfg.paths.published)
     with open_dict(cfg):
         cfg.paths.run, cfg.paths.published = str(folder), str(published)
+        cfg.resume = _resume_path(cfg.resume, folder.parent)
     check_values(cfg)
+    match_hardware(cfg)
     resumed = None if cfg.resume is None else read_checkpoint(cfg.resume)  # fails before any data is touched
     if not torch.cuda.is_available():
         keep_freed_memory()
@@ -67,10 +80,14 @@ def main(cfg: DictConfig) -> None:
     drop_unlabelled_tasks(cfg, datamodule)
     match_monitor(cfg)
     metrics = build_metrics(cfg)
-    OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
+    if resumed is not None:
+        report_changes_since(cfg.resume, cfg)
+    if is_first_process():
+        remove_all_stale(folder.parent, published)
+        OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
     trainer: pl.Trainer = instantiate(
         cfg.trainer,
-        callbacks=list(instantiate(cfg.callbacks).values()),
+        callbacks=[item for item in instantiate(cfg.callbacks).values() if item is not None],
         logger=instantiate(cfg.logger) if cfg.logger else False,
         default_root_dir=str(folder),
     )
@@ -82,10 +99,38 @@ def main(cfg: DictConfig) -> None:
         # Beside the checkpoints, so that those of an unfinished run can be used as well.
         write_network_config(cfg, folder / "checkpoints")
         log.info("run folder %s, %d steps, precision %s", folder, steps, cfg.trainer.precision)
-    trainer.fit(module, datamodule=datamodule, ckpt_path=cfg.resume, weights_only=True)
+    if trainer.world_size > 1 and not cfg.trainer.sync_batchnorm and trainer.is_global_zero:
+        log.info("%d ranks without synchronised batch norm: each normalises over its own samples", trainer.world_size)
+    try:
+        trainer.fit(module, datamodule=datamodule, ckpt_path=cfg.resume, weights_only=True)
+    except Stopped as stop:
+        print(f"{stop.message}\nthe whole command: {_resume_command(folder)}", flush=True)
+        sys.exit(stop.status)
     if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
         overrides = [item for item in run.overrides.task if not item.lstrip("+").startswith(("resume=", "debug="))]
         log.info("checkpoints in %s; next: python -m lidar_mt.evaluate %s", published, " ".join(overrides))
+
+
+def _resume_path(resume: str | None, runs: Path) -> str | None:
+    """The checkpoint that `resume=` means; `last` and `auto` look through the runs of the same name and stage."""
+    if resume not in ("last", "auto"):
+        return resume
+    found = find_last(runs)
+    if found is None and resume == "last":
+        raise CheckpointError(
+            f"resume=last: no unfinished run in {runs}; resume=FILE.ckpt goes on from any checkpoint, "
+            "resume=auto starts anew where there is none"
+        )
+    log.info("resume=%s: %s", resume, found or "a new start")
+    return None if found is None else str(found)
+
+
+def _resume_command(folder: Path) -> str:
+    """This command, going on from the run's last checkpoint."""
+    kept = [item for item in sys.argv[1:] if not item.lstrip("+").startswith("resume=")]
+    path = str(folder / "checkpoints" / "last.ckpt")
+    plain = path.isascii() and not set(path) & set(" =,'\"()[]{}")
+    return shlex.join(["python", "-m", "lidar_mt.train", *kept, f"resume={path}" if plain else f'resume="{path}"'])
 
 
 if __name__ == "__main__":

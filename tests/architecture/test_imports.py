@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.helpers.tiny_nuscenes import write_tiny_nuscenes
+
 import lidar_mt
 
 BLOCKED = """
@@ -16,15 +18,25 @@ for name in {blocked!r}:
 from lidar_mt.config import compose, instantiate
 from lidar_mt.config.build import build_module, build_metrics
 import lidar_mt.train, lidar_mt.infer, lidar_mt.calops
-cfg = compose("train", ["metric=none", "grid.voxel_size=[1.6,1.6,8.0]"])
-assert build_metrics(cfg) == {{}}
-build_module(cfg, total_steps=1)
+import lidar_mt.pack_data, lidar_mt.simulate, lidar_mt.evaluate
+cfg = compose("train", ["grid.voxel_size=[1.6,1.6,8.0]"])
+cfg.paths.run = {folder!r} + "/run"
+cfg.metric.detection.data_root, cfg.metric.detection.version = {folder!r}, "v1.0-tiny-mini"
+metrics = build_metrics(cfg)
+build_module(cfg, total_steps=1, metrics=metrics)
+import json
+import pathlib
+tokens = [row["token"] for row in json.loads(pathlib.Path({folder!r}, "v1.0-tiny-mini", "sample.json").read_text())]
+results = {{token: [] for token in tokens if not token.startswith("scene-0061")}}
+path = pathlib.Path({folder!r}, "results.json")
+path.write_text(json.dumps({{"meta": {{}}, "results": results}}))
+assert metrics["detection"].score_file(path).num_samples == 8
 import lidar_mt.data.datamodule
 print("built")
 """
 
 
-def test_training_and_inference_need_neither_devkit_nor_extras():
+def test_training_evaluation_and_inference_need_neither_devkit_nor_extras(tmp_path):
     blocked = [
         "nuscenes",
         "pyquaternion",
@@ -37,8 +49,10 @@ def test_training_and_inference_need_neither_devkit_nor_extras():
         "onnxruntime",
         "optuna",
         "rerun",
+        "ray",
     ]
-    code = BLOCKED.format(blocked=blocked)
+    folder = write_tiny_nuscenes(tmp_path / "nuscenes")
+    code = BLOCKED.format(blocked=blocked, folder=str(folder))
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "built"

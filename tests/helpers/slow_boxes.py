@@ -29,6 +29,11 @@ def _iou(first: Polygon, second: Polygon) -> float:
     return common / (first.area + second.area - common)
 
 
+def iou_about_origin(a: Row, b: Row) -> float:
+    """The same after moving both so that the first lies at the origin: shapely's own rounding grows with distance."""
+    return iou([0.0, 0.0, *a[2:]], [b[0] - a[0], b[1] - a[1], *b[2:]])
+
+
 def iou_matrix(first: Sequence[Row], second: Sequence[Row]) -> list[list[float]]:
     outlines = [polygon(b) for b in second]
     return [[_iou(a, b) for b in outlines] for a in map(polygon, first)]

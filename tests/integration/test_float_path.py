@@ -2,20 +2,31 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
+import re
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from omegaconf import OmegaConf
+from PIL import Image
+from tensorboard.plugins.custom_scalar import layout_pb2
 
 from lidar_mt.engine.checkpoint import read_checkpoint
 
 VERSION = "v1.0-mini"
-COARSE = ["grid.voxel_size=[1.6,1.6,8.0]", f"data.version={VERSION}", "data.num_workers=0", "data.batch_size=2"]
+COARSE = [
+    "grid.voxel_size=[1.6,1.6,8.0]",
+    f"data.version={VERSION}",
+    "data.num_workers=0",
+    "data.batch_size=2",
+    "callbacks.pictures.count=1",  # drawing would take longer than training
+]
 
 
 @pytest.fixture(scope="module")
@@ -72,8 +83,9 @@ def test_train_evaluate_infer(programs, workspace, data_root):
     summary = json.loads(next(out.rglob("metrics_summary.json")).read_text())
     assert summary["nd_score"] == pytest.approx(metrics["detection"]["nds"], abs=1e-12)
     assert (out / "pictures/val_0.png").stat().st_size > 10_000
+    assert (out / "nuscenes_eval/plots/precision_recall.png").stat().st_size > 10_000
 
-    # The same file, scored by itself, gives the same figures.
+    # The same file, scored by itself and by the devkit, gives the same figures.
     scored = programs(
         "evaluate",
         f"results={next(out.rglob('results_nusc.json'))}",
@@ -81,6 +93,7 @@ def test_train_evaluate_infer(programs, workspace, data_root):
         f"version={VERSION}",
         "split=val",
         f"out={workspace / 'again'}",
+        "metric=nuscenes_devkit",
     )
     assert scored.status == 0, scored.err
     again = json.loads((workspace / "again/metrics.json").read_text())
@@ -167,6 +180,50 @@ def test_overfitting_two_batches_lowers_the_loss(programs, workspace):
     assert losses[-1] < 0.5 * losses[0], losses
     terms = {tag for tag in events.Tags()["scalars"] if tag.startswith("train/") and tag != "train/loss"}
     assert len(terms) == 13
+
+
+def test_tensorboard_shows_what_the_training_does(programs, workspace):
+    done = programs("train", *COARSE, "trainer.max_epochs=2", "trainer.log_every_n_steps=2", "run_name=watched")
+    assert done.status == 0, done.err
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    (run,) = (workspace / "runs/watched/float").iterdir()
+    events = EventAccumulator(str(run / "tensorboard"), size_guidance={"images": 0, "scalars": 0, "tensors": 0})
+    events.Reload()
+    tags = events.Tags()
+    for tag, per_epoch in (
+        ("train/loss", 4), ("train/detection/car/box", 4), ("train/segmentation/cross_entropy", 4),
+        ("optimizer/learning_rate", 4), ("optimizer/gradient_norm", 4), ("speed/samples_per_second", 4),
+        ("speed/step_ms", 4), ("speed/data_share", 4), ("memory/host_GiB", 4),
+        ("val/loss", 1), ("val/NDS", 1), ("val/AP/car", 1), ("val/mIoU", 1),
+    ):  # fmt: skip
+        values = events.Scalars(tag)
+        steps = [value.step for value in values]
+        assert len(steps) == 2 * per_epoch, tag
+        assert steps == sorted(set(steps)), tag
+        assert all(math.isfinite(value.value) for value in values), tag
+    assert all(0 <= value.value <= 1 for value in events.Scalars("speed/data_share"))
+
+    sizes = {}
+    for tag in tags["images"]:
+        pictures = events.Images(tag)
+        assert [picture.step for picture in pictures] == [8, 16], tag
+        for picture in pictures:
+            pixels = np.asarray(Image.open(io.BytesIO(picture.encoded_image_string)))
+            assert pixels.shape == (picture.height, picture.width, 3), tag
+            assert pixels.std() > 5, tag
+            assert len(picture.encoded_image_string) < 500_000, tag
+        sizes[tag] = (pictures[0].width, pictures[0].height)
+    assert set(sizes) == {"bev/0", "segmentation/0", "heatmaps/0", "precision_recall"}
+    assert all(width > 1000 and height > 500 for width, height in sizes.values())
+
+    (layout,) = events.Tensors("custom_scalars__config__")
+    charts = layout_pb2.Layout.FromString(layout.tensor_proto.string_val[0])
+    for category in charts.category:
+        for chart in category.chart:
+            for pattern in chart.multiline.tag:
+                assert any(re.fullmatch(pattern, tag) for tag in tags["scalars"]), (chart.title, pattern)
+    assert "config/text_summary" in tags["tensors"]
 
 
 @pytest.mark.parametrize(

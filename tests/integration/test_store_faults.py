@@ -15,9 +15,11 @@ import lmdb
 import pytest
 
 from lidar_mt.data import packing
+from lidar_mt.data.executor import LocalExecutor
 from lidar_mt.data.layout import store_path
+from lidar_mt.data.lmdb_store.lmdb_records import close_store
 from lidar_mt.data.lmdb_store.manifest import manifest_hash
-from lidar_mt.data.lmdb_store.reader import StoreReader, close_store
+from lidar_mt.data.lmdb_store.reader import StoreReader
 from lidar_mt.data.lmdb_store.verify import verify_store
 from lidar_mt.data.nuscenes.tables import load_tables
 from lidar_mt.data.packing import pack_split
@@ -137,12 +139,47 @@ def test_a_shard_damaged_between_two_runs_is_made_again(raw, whole, tmp_path, ca
 
 
 def stop_at_the_third(merge):
-    def stops(writer, job):
-        if job.scene.name == MINI_TRAIN[2]:
+    def stops(writer, shard, scene, checksum):
+        if scene.name == MINI_TRAIN[2]:
             raise KeyboardInterrupt
-        merge(writer, job)
+        merge(writer, shard, scene, checksum)
 
     return stops
+
+
+class LosingExecutor(LocalExecutor):
+    """Like machines without a common file system: what a task wrote is not there for who merges."""
+
+    def run(self, function, tasks, count):
+        for task in tasks:
+            checksum = function(task)
+            task.shard.unlink()
+            yield checksum
+
+
+class MixingExecutor(LocalExecutor):
+    """Puts the shard of another scene, whole in itself, in the place of one."""
+
+    def run(self, function, tasks, count):
+        first, *others = tasks
+        data = None
+        for task in (first, *others):
+            checksum = function(task)
+            data = data or task.shard.read_bytes()
+            if task is others[0]:
+                task.shard.write_bytes(data)
+            yield checksum
+
+
+def test_a_shard_that_does_not_arrive_names_the_file_system(raw, tmp_path):
+    with pytest.raises(DataError, match=r"0061.shard is not there, though scene-0061 .*share.*pass out="):
+        pack_split(raw, VERSION, "train", tmp_path, executor=LosingExecutor(1))
+
+
+def test_a_shard_of_another_scene_is_not_merged(raw, whole, tmp_path, caplog):
+    pack_split(raw, VERSION, "train", tmp_path, executor=MixingExecutor(1))
+    assert "scene-0553.shard does not end with its scene" in caplog.text
+    assert contents(store_path(tmp_path, VERSION, "train")) == contents(whole)
 
 
 def test_tables_that_changed_since_the_stop_start_anew(raw, tmp_path, monkeypatch):

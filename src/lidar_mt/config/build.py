@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytorch_lightning as pl
+import torch
 import yaml
 from omegaconf import DictConfig, OmegaConf, open_dict
 
@@ -20,14 +21,6 @@ from lidar_mt.structures.errors import CheckpointError, ConfigError, DataError
 
 #: Input cells per cell of the neck's last map.
 HEAD_STRIDE = 4
-_BOUNDS: tuple[tuple[str, Any, int], ...] = (
-    ("trainer.max_epochs", int, 1),
-    ("trainer.accumulate_grad_batches", int, 1),
-    ("data.batch_size", int, 1),
-    ("data.num_workers", int, 0),
-    ("data.num_sweeps", int, 0),
-    ("optimizer.lr", (int, float), 0),
-)
 
 log = logging.getLogger("lidar_mt.config")
 
@@ -109,21 +102,22 @@ def build_metrics(cfg: DictConfig) -> dict[str, Any]:
 
 
 def check_values(cfg: DictConfig) -> None:
-    """Refuses numbers and combinations that would fail later with a less telling message.
+    """Refuses combinations that would fail later with a less telling message; `config.check` has seen every value.
 
     Raises:
         ConfigError: names the key, the value and what was expected.
     """
-    for key, kind, low in _BOUNDS:
-        value = OmegaConf.select(cfg, key)
-        if isinstance(value, bool) or not isinstance(value, kind) or value < low:
-            expected = "a whole number" if kind is int else "a number"
-            raise ConfigError(f"{key}={value}: expected {expected} >= {low}")
     if cfg.grid.head_stride != HEAD_STRIDE:
         raise ConfigError(f"grid.head_stride={cfg.grid.head_stride}: the neck's last map has stride {HEAD_STRIDE}")
     heads, tasks = sorted(cfg.model.head), sorted(cfg.task)
     if heads != tasks:
         raise ConfigError(f"the model has heads {heads}, the tasks are {tasks}; choose model=... and task=... alike")
+
+
+def match_hardware(cfg: DictConfig) -> None:
+    """Switches synchronised batch norm off where training runs on CPUs, for which torch has none."""
+    if cfg.trainer.accelerator == "cpu" or not torch.cuda.is_available():
+        cfg.trainer.sync_batchnorm = False
 
 
 def match_monitor(cfg: DictConfig) -> None:

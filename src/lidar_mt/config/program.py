@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import difflib
+import errno
 import functools
 import os
-import re
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import hydra
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 
 from lidar_mt.config import resolvers, schema
+from lidar_mt.config.changes import report_changes
+from lidar_mt.config.check import Compose, check_config
+from lidar_mt.config.explain import explain, groups
 from lidar_mt.structures.errors import ConfigError, LidarMtError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -30,11 +33,8 @@ CONF_DIR = str(_PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _CHECKOUT_
 #: Exit status of a program that stops with an expected error.
 EXIT_ERROR = 2
 
-# Lines of Hydra's messages that mean nothing to the reader of one.
-_NOISE = ("set HYDRA", "full_key", "object_type", "reference_type")
-
 #: Programs that compose conf/recipe.yaml and so have experiments.
-_WITH_RECIPE = ("train", "evaluate")
+_WITH_RECIPE = ("train", "evaluate", "search")
 
 Main = Callable[[DictConfig], None]
 
@@ -55,18 +55,11 @@ def program(config_name: str) -> Callable[[Main], Callable[[], None]]:
         @functools.wraps(main)
         def guarded(cfg: DictConfig) -> None:
             # Inside Hydra's frame, which would print a line of its own about any other exception.
-            try:
-                _check_keys(cfg, config_name)
+            with _errors_in_one_line(config_name):
+                check_config(cfg, config_name, HydraConfig.get().overrides.task, _composer(config_name))
+                if HydraConfig.get().output_subdir is not None:  # this program has a run folder
+                    report_changes(_composer(config_name)([]), cfg, Path(HydraConfig.get().runtime.output_dir))
                 main(cfg)
-            except LidarMtError as error:
-                _stop(_message(error))
-            except (HydraException, OmegaConfBaseException) as error:
-                _stop(_explain(error, config_name))
-            except OSError as error:
-                # A full disk, a folder without permission, a file where a folder should be.
-                if error.filename is None:
-                    raise
-                _stop(f"{error.filename}: {error.strerror}; choose another place or make room")
 
         run = hydra.main(config_path=CONF_DIR, config_name=config_name, version_base="1.3")(guarded)
 
@@ -77,14 +70,26 @@ def program(config_name: str) -> Callable[[Main], Callable[[], None]]:
             if {"--help", "-h"} & set(sys.argv[1:]):
                 print(_help(main, config_name))
                 return
-            try:
+            with _errors_in_one_line(config_name):
+                _check_choices(sys.argv[1:])
                 run()
-            except (HydraException, OmegaConfBaseException) as error:
-                _stop(_explain(error, config_name))
 
         return entry
 
     return decorate
+
+
+@contextlib.contextmanager
+def _errors_in_one_line(config_name: str) -> Iterator[None]:
+    try:
+        yield
+    except LidarMtError as error:
+        _stop(_message(error))
+    except (HydraException, OmegaConfBaseException) as error:
+        compose_again = functools.partial(_compose, config_name)
+        _stop(explain(error, config_name, sys.argv[1:], compose_again, CONF_DIR))
+    except OSError as error:
+        _stop(_explain_system(error))
 
 
 def compose(config_name: str, overrides: list[str] | None = None) -> DictConfig:
@@ -93,11 +98,21 @@ def compose(config_name: str, overrides: list[str] | None = None) -> DictConfig:
     Args:
         config_name: name of the top-level config file, without `.yaml`.
         overrides: command-line style overrides.
+
+    Raises:
+        ConfigError: a key is unknown, or a value has a wrong type.
     """
+    _check_choices(overrides or [])
+    cfg = _compose(config_name, overrides or [])
+    check_config(cfg, config_name, overrides or [], functools.partial(_compose, config_name))
+    return cfg
+
+
+def _compose(config_name: str, overrides: list[str]) -> DictConfig:
     _register()
     GlobalHydra.instance().clear()
     with hydra.initialize_config_dir(CONF_DIR, version_base="1.3"):
-        return hydra.compose(config_name, overrides=overrides or [])
+        return hydra.compose(config_name, overrides=overrides)
 
 
 def _register() -> None:
@@ -107,19 +122,35 @@ def _register() -> None:
         store.store(name=f"{name}_schema", node=node)
 
 
-def _check_keys(cfg: DictConfig, config_name: str) -> None:
-    """Refuses top-level keys that `+key=value` added: Hydra takes them, and nothing would read them."""
-    known = [item.name for item in dataclasses.fields(schema.SCHEMAS[config_name])]
-    for name in set(cfg) - set(known):
-        nearest = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
-        hint = f" Did you mean '{nearest[0]}'?" if nearest else ""
-        raise ConfigError(f"unknown key '{name}'.{hint} Run `python -m lidar_mt.{config_name} --help` for the keys.")
+def _composer(config_name: str) -> Compose:
+    """Composes the program's configuration anew, from within the program."""
+    return functools.partial(hydra.compose, config_name)
+
+
+def _check_choices(arguments: list[str]) -> None:
+    """Refuses `group=null`, `group=3` and `=value`, which Hydra answers with a traceback."""
+    known = groups(CONF_DIR)
+    for name, equals, value in (item.partition("=") for item in arguments):
+        if equals and not name:
+            raise ConfigError(f"'={value}' lacks its key; an override reads key=value")
+        if name in known and (value == "null" or not value.lstrip("[")[:1].isalpha()):
+            options = ", ".join(sorted(path.stem for path in Path(CONF_DIR, name).glob("*.yaml")))
+            raise ConfigError(f"{name}={value}: the group {name} takes one of its options: {options}")
 
 
 def _message(error: LidarMtError) -> str:
     """The error's own words; a loader process hands them over at the end of its traceback."""
     text = str(error)
     return text.rsplit(f"{type(error).__name__}: ", 1)[-1].strip() if "Original Traceback" in text else text
+
+
+def _explain_system(error: OSError) -> str:
+    """A full disk, a folder without permission, a file where a folder should be; others are raised again."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return f"disk full: {error}; make room and run the command again"
+    if error.filename is None:
+        raise error
+    return f"{error.filename}: {error.strerror}; choose another place or make room"
 
 
 def _help(main: Main, config_name: str) -> str:
@@ -140,36 +171,3 @@ def _help(main: Main, config_name: str) -> str:
 def _stop(message: str) -> None:
     print(f"error: {message}", file=sys.stderr)
     sys.exit(EXIT_ERROR)
-
-
-def _explain(error: Exception, config_name: str) -> str:
-    """Words a composition error: the key, the nearest known key, and the command that lists them all."""
-    reason = " ".join(str(part).strip() for part in (error, error.__cause__) if part)
-    reason = reason.split("Config search path")[0]
-    reason = " ".join(line.strip() for line in reason.splitlines() if not line.strip().startswith(_NOISE)).strip()
-    key = re.search(r"[Kk]ey '([^']+)'|Could not override '([^']+)'|Could not find '([^']+)'", reason)
-    unknown = next((name for name in key.groups() if name), "") if key else ""
-    nearest = difflib.get_close_matches(unknown, sorted(_known_names(config_name)), n=1, cutoff=0.5) if unknown else []
-    hint = f" Did you mean '{nearest[0]}'?" if nearest and nearest[0] != unknown else ""
-    more = f"Run `python -m lidar_mt.{config_name} --help` for the useful keys, or add `--cfg job` to see all of them."
-    if "mismatched input" in reason or "LexerNoViableAlt" in reason or "no viable alternative" in reason:
-        hint = " A value with '=', ',', brackets or quotes needs quotes of its own, such as 'out=\"a=b\"'."
-    return f"{reason}{hint}\n{more}"
-
-
-def _known_names(config_name: str) -> set[str]:
-    """Every key and dotted key of the program's default configuration, and every group option."""
-    names = {str(path.relative_to(CONF_DIR).with_suffix("")) for path in Path(CONF_DIR).rglob("*.yaml")}
-    try:
-        config = compose(config_name)
-    except (HydraException, OmegaConfBaseException):
-        return names
-    return names | set(_keys(OmegaConf.to_container(config, resolve=False), ""))
-
-
-def _keys(node: Any, prefix: str) -> Iterator[str]:
-    if isinstance(node, dict):
-        for name, value in node.items():
-            yield str(name)
-            yield f"{prefix}{name}"
-            yield from _keys(value, f"{prefix}{name}.")

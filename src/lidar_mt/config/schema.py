@@ -1,28 +1,34 @@
 """The top-level keys of each program, with their types: a misspelt or mistyped key stops a program at once.
 
-A field typed `Any` is a config group whose files hold its keys; composing adds them, and the command line cannot
-add others.
+A field typed `Any` is a config group. What a group may hold stands in `GROUPS`, or in the signature of the class that
+its `_target_` names; `config.check` compares.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from omegaconf import MISSING
+
+from lidar_mt.config.types import ObjectNode
 
 
 @dataclass
 class RecipeConfig:
-    """The groups that training and evaluation share, see conf/recipe.yaml."""
+    """The groups that training and evaluation share, see conf/recipe.yaml.
+
+    What others refer to comes first, so that a mistake is told where it was made.
+    """
 
     stage: Any = MISSING
     grid: Any = MISSING
     classes: Any = MISSING
     paths: Any = MISSING
-    data: Any = MISSING
-    augmentation: Any = MISSING
     bev_labels: Any = MISSING
+    augmentation: Any = MISSING
+    data: Any = MISSING
     model: Any = MISSING
     task: Any = MISSING
     metric: Any = MISSING
@@ -30,7 +36,7 @@ class RecipeConfig:
     scheduler: Any = MISSING
     trainer: Any = MISSING
     callbacks: Any = MISSING
-    logger: Any = MISSING
+    logger: Any = None
     run_name: str = MISSING
     seed: int = 0
 
@@ -40,6 +46,13 @@ class TrainConfig(RecipeConfig):
     """Keys of `python -m lidar_mt.train`."""
 
     resume: str | None = None
+
+
+@dataclass
+class SearchConfig(TrainConfig):
+    """Keys of `python -m lidar_mt.search`: those of training, and what is searched."""
+
+    hparams_search: Any = MISSING
 
 
 @dataclass
@@ -76,8 +89,10 @@ class PackDataConfig:
     version: str = MISSING
     split: str = MISSING
     out: str = MISSING
+    on_bad_file: str = "error"
     overwrite: bool = False
     workers: int | None = None
+    executor: Any = MISSING
     paths: Any = MISSING
 
 
@@ -101,6 +116,7 @@ class CreateDataConfig:
     split: str = MISSING
     out: str = MISSING
     workers: int | None = None
+    executor: Any = MISSING
     allow_empty: bool = False
     overwrite: bool = False
     classes: Any = MISSING
@@ -153,5 +169,97 @@ SCHEMAS: dict[str, type] = {
     "infer": InferConfig,
     "pack_data": PackDataConfig,
     "verify_data": VerifyDataConfig,
+    "search": SearchConfig,
     "simulate": SimulateConfig,
 }
+
+
+@dataclass
+class PathsConfig:
+    """The group `paths`; no other group names a folder."""
+
+    root: str
+    raw: str
+    map_expansion: str
+    packed: str
+    runs: str
+    published: str
+    run: str
+
+
+@dataclass
+class StageConfig:
+    """The group `stage`."""
+
+    name: str
+
+
+@dataclass
+class SearchSpaceConfig:
+    """The group `hparams_search`; `config.search_space` reads the space."""
+
+    name: str
+    trials: int
+    monitor: str
+    mode: Literal["max", "min"]
+    startup_trials: int
+    warmup_validations: int
+    space: Mapping[str, Any]
+
+
+@dataclass
+class ModelConfig:
+    """The group `model`: the parts, and the network that is made of them."""
+
+    voxelizer: ObjectNode
+    encoder: ObjectNode
+    backbone: ObjectNode
+    neck: ObjectNode
+    head: Mapping[str, ObjectNode]
+    net: ObjectNode
+
+
+#: Group -> what it may hold: objects, objects by name, or the keys of a dataclass.
+GROUPS: dict[str, Any] = {
+    "augmentation": Mapping[str, ObjectNode | None],
+    "bev_labels": ObjectNode,
+    "callbacks": Mapping[str, ObjectNode | None],
+    "classes": ObjectNode,
+    "data": ObjectNode,
+    "executor": ObjectNode,
+    "grid": ObjectNode,
+    "hparams_search": SearchSpaceConfig,
+    "logger": ObjectNode | None,
+    "metric": Mapping[str, ObjectNode | None],
+    "model": ModelConfig,
+    "optimizer": ObjectNode,
+    "paths": PathsConfig,
+    "scheduler": ObjectNode,
+    "stage": StageConfig,
+    "task": Mapping[str, ObjectNode | None],
+    "trainer": ObjectNode,
+}
+
+#: Smallest value of numbers whose type allows smaller ones, where a failure would come late or in other words.
+BOUNDS: dict[str, float] = {
+    "trainer.max_epochs": 1,
+    "trainer.accumulate_grad_batches": 1,
+    "trainer.check_val_every_n_epoch": 1,
+    "trainer.log_every_n_steps": 1,
+    "trainer.gradient_clip_val": 0,
+    "data.batch_size": 1,
+    "data.num_workers": 0,
+    "data.num_sweeps": 0,
+    "model.voxelizer.points_per_pillar": 1,
+    "model.voxelizer.max_pillars_train": 1,
+    "model.voxelizer.max_pillars_eval": 1,
+    "optimizer.lr": 0,
+    "optimizer.weight_decay": 0,
+    "hparams_search.trials": 1,
+    "hparams_search.startup_trials": 0,
+    "hparams_search.warmup_validations": 0,
+    "seed": 0,
+}
+
+#: Keys that may not be null although their type allows it: the schedule's length comes from them.
+NOT_NULL = ("trainer.max_epochs",)

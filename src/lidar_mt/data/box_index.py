@@ -43,9 +43,10 @@ class BoxIndex:
         self._cell_m = max(cell_m, float(np.sqrt(span.prod() / _MAX_CELLS)), float(span.max()) / _MAX_CELLS)
         first = np.floor((low - self._origin) / self._cell_m).astype(np.int64)
         last = np.floor((high - self._origin) / self._cell_m).astype(np.int64)
-        # One ring of cells that no box reaches surrounds the others: points outside are moved there.
+        # One ring of cells that no box reaches surrounds the others. Points beyond it count on into the next row or are
+        # moved to the first or last cell (`mode="clip"`), which costs less than holding each against four borders: a
+        # wrong cell can only bring boxes that the point is not in.
         self._columns, self._rows = (last.max(axis=0, initial=-1) + 3).tolist()
-        self._last_cell = np.array([[self._columns - 1], [self._rows - 1]], dtype=np.float32)
         boxes_of, cells = _cover(first + 1, last + 1, self._columns)
         order = np.argsort(cells, kind="stable")
         self._members = finite[boxes_of[order]]
@@ -65,13 +66,16 @@ class BoxIndex:
         Returns:
             (C,) ascending indices of points.
         """
-        return np.concatenate(
-            [
+        blocks = range(0, max(len(points), 1), _BLOCK)
+        with np.errstate(invalid="ignore"):
+            near = [
                 start
-                + np.flatnonzero(self._occupied.take(self._cells_of(points[start : start + _BLOCK], boxes_from_points)))
-                for start in range(0, max(len(points), 1), _BLOCK)
+                + self._occupied.take(
+                    self._cells_of(points[start : start + _BLOCK], boxes_from_points), mode="clip"
+                ).nonzero()[0]
+                for start in blocks
             ]
-        )
+        return np.concatenate(near)
 
     def pairs(self, points: npt.NDArray[np.float32]) -> tuple[IntArray, IntArray]:
         """Which points lie inside which boxes, borders included.
@@ -82,7 +86,8 @@ class BoxIndex:
         Returns:
             Box and point of each pair, (M,) each, ordered by box, then by point. A point in two boxes is in two pairs.
         """
-        blocks = [self._block_pairs(points[i : i + _BLOCK], i) for i in range(0, max(len(points), 1), _BLOCK)]
+        with np.errstate(invalid="ignore"):
+            blocks = [self._block_pairs(points[i : i + _BLOCK], i) for i in range(0, max(len(points), 1), _BLOCK)]
         box, point = (np.concatenate(parts) for parts in zip(*blocks, strict=True))
         # Short numbers are sorted by their digits, in linear time.
         order = np.argsort(box.astype(np.uint16) if len(self._shapes[0]) <= _UINT16 else box, kind="stable")
@@ -91,8 +96,8 @@ class BoxIndex:
     def _block_pairs(self, points: npt.NDArray[Any], start: int) -> tuple[IntArray, IntArray]:
         """Pairs of a few points, ordered by point; `start` is added to the points' numbers."""
         cells = self._cells_of(points, None)
-        near = np.flatnonzero(self._occupied.take(cells))
-        cells = cells[near]
+        near = self._occupied.take(cells, mode="clip").nonzero()[0]
+        cells = cells.take(near).clip(0, len(self._counts) - 1)
         counts = self._counts.take(cells)
         point = np.repeat(near, counts)
         # Where each point's boxes begin in the list of members, counted on from its first pair.
@@ -102,16 +107,17 @@ class BoxIndex:
         return box[inside], point[inside] + start
 
     def _cells_of(self, points: npt.NDArray[Any], transform: npt.NDArray[np.float64] | None) -> npt.NDArray[np.int32]:
+        """Cell of each point; any number at all, and a warning, for NaN and what is too large for an integer."""
         to_boxes = np.eye(4) if transform is None else transform
         weights = (to_boxes[:2, :3] / self._cell_m).astype(np.float32)
         offset = ((to_boxes[:2, 3] - self._origin) / self._cell_m + 1.0).astype(np.float32)
         # (2, P): operations along a row are several times faster than along pairs of numbers.
         place = weights @ points[:, :3].T.astype(np.float32, copy=False)
         place += offset[:, None]
-        # fmax and fmin also bring a NaN into the empty ring.
-        np.fmin(np.fmax(place, np.float32(0), out=place), self._last_cell, out=place)
-        columns, rows = place.astype(np.int32)
-        cells: npt.NDArray[np.int32] = rows * np.int32(self._columns) + columns
+        cells: npt.NDArray[np.int32]
+        columns, cells = place.astype(np.int32)
+        cells *= np.int32(self._columns)
+        cells += columns
         return cells
 
     def _inside(self, points: npt.NDArray[Any], point: IntArray, box: IntArray) -> npt.NDArray[np.bool_]:

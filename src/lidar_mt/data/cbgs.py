@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from lidar_mt.data.gt_database import load_infos
 from lidar_mt.data.lmdb_store.reader import StoreReader
+from lidar_mt.data.lmdb_store.record_store import RecordStore
 from lidar_mt.data.sampler import EpochSampler
 from lidar_mt.structures.errors import DataError
 
@@ -53,11 +54,11 @@ class BalancedSampler(EpochSampler):
         self._presence = presence
         self._new_draw = new_draw
 
-    def items(self, epoch: int) -> list[tuple[int, ...]]:
-        """(epoch, index, copy) of all ranks, in order."""
+    def items(self, epoch: int) -> IntArray:
+        """(M, 3) int64: (epoch, index, copy) of all ranks, in order."""
         keyframes = draw_epoch(self._presence, self._seed, epoch if self._new_draw else 0)
         order = keyframes[np.random.default_rng((self._seed, epoch)).permutation(len(keyframes))]
-        return [(epoch, *pair) for pair in zip(order.tolist(), count_earlier(order).tolist(), strict=True)]
+        return np.column_stack([np.full(len(order), epoch), order, count_earlier(order)])
 
 
 def balanced_length(presence: BoolArray) -> int:
@@ -126,11 +127,11 @@ def count_boxes(reader: StoreReader, classes: Sequence[str]) -> Counts:
     )
 
 
-def split_counts(store: Path, classes: Sequence[str]) -> Counts:
+def split_counts(store: Path | RecordStore, classes: Sequence[str]) -> Counts:
     """Training boxes of each class in each keyframe, from the infos beside a store if there are any, else from itself.
 
     Args:
-        store: folder of a packed split.
+        store: folder of a packed split, or another store, which has nothing beside it.
         classes: detection class names.
 
     Returns:
@@ -141,7 +142,7 @@ def split_counts(store: Path, classes: Sequence[str]) -> Counts:
     """
     reader = StoreReader(store)
     split = reader.manifest.split
-    if not (store.parent / f"nuscenes_infos_{split}.pkl").is_file():
+    if not isinstance(store, Path) or not (store.parent / f"nuscenes_infos_{split}.pkl").is_file():
         return count_boxes(reader, classes)
     infos = load_infos(store.parent, split)
     return count_boxes_in_infos(infos, reader.sample_tokens, classes)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,9 +15,12 @@ from lidar_mt.data.cbgs import BalancedSampler, balanced_length, split_counts, w
 from lidar_mt.data.collate import collate
 from lidar_mt.data.dataset import NuScenesLidarDataset
 from lidar_mt.data.layout import meta_path, store_path
-from lidar_mt.data.lmdb_store.manifest import read_manifest
+from lidar_mt.data.lmdb_store.reader import StoreReader
+from lidar_mt.data.lmdb_store.record_store import Stores
+from lidar_mt.data.position import Position, ResumableLoader
 from lidar_mt.data.sampler import EpochSampler
 from lidar_mt.data.transforms import Transforms, as_list, prepare
+from lidar_mt.data.worker_signals import start_worker
 from lidar_mt.structures.classes import Classes
 from lidar_mt.structures.errors import DataError
 from lidar_mt.structures.sample import Sample
@@ -41,6 +45,8 @@ class LidarDataModule(pl.LightningDataModule):
         seed: of sample order and augmentation.
         cbgs: show rare classes more often in training, see `data.cbgs`.
         cbgs_new_draw: balance anew every epoch.
+        timeout_s: longest wait for a batch from the workers before the run stops with an error; 0 waits for ever.
+        stores: gives the packed splits; None takes the LMDB stores under `packed_root`.
     """
 
     def __init__(
@@ -58,13 +64,17 @@ class LidarDataModule(pl.LightningDataModule):
         seed: int = 0,
         cbgs: bool = False,
         cbgs_new_draw: bool = False,
+        timeout_s: float = 600.0,
+        stores: Stores | None = None,
     ) -> None:
         super().__init__()
         self.version = version
         self.train_split = train_split
         self.val_split = val_split
-        self.train_store = store_path(packed_root, version, train_split)
-        self.val_store = store_path(packed_root, version, val_split)
+        self.train_store, self.val_store = (
+            store_path(packed_root, version, split) if stores is None else stores.open(version, split)
+            for split in (train_split, val_split)
+        )
         self.meta_root = meta_path(packed_root, version)
         self.batch_size = batch_size
         self.num_workers = num_workers
@@ -74,7 +84,23 @@ class LidarDataModule(pl.LightningDataModule):
         self._seed = seed
         self._cbgs = cbgs
         self._cbgs_new_draw = cbgs_new_draw
+        self._timeout_s = timeout_s
         self._presence: npt.NDArray[np.bool_] | None = None
+        self._position: Position | None = None
+
+    def state_dict(self) -> dict[str, Any]:
+        """Where training stands in the data; Lightning stores it in every checkpoint."""
+        return {} if self.trainer is None else self._place(self.trainer).state_dict()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Lets the training loader begin where the checkpoint was saved.
+
+        Raises:
+            CheckpointError: it was saved within an epoch whose batches were put together in another way.
+        """
+        self._position = Position.from_state_dict(state_dict)
+        if self.trainer is not None:
+            self._position.check(self._place(self.trainer))
 
     def steps_per_epoch(self, world_size: int = 1) -> int:
         """Batches per rank and training epoch, known before any trainer or worker exists.
@@ -82,7 +108,7 @@ class LidarDataModule(pl.LightningDataModule):
         Raises:
             DataError: the training store is missing or damaged.
         """
-        samples = balanced_length(self.presence()) if self._cbgs else read_manifest(self.train_store).keyframes
+        samples = balanced_length(self.presence()) if self._cbgs else StoreReader(self.train_store).manifest.keyframes
         return math.ceil(math.ceil(samples / world_size) / self.batch_size)
 
     def presence(self) -> npt.NDArray[np.bool_]:
@@ -103,7 +129,7 @@ class LidarDataModule(pl.LightningDataModule):
 
     def has_lidarseg(self) -> bool:
         """Both splits have labels per point, so segmentation can be trained and scored."""
-        return all(read_manifest(store).has_lidarseg for store in {self.train_store, self.val_store})
+        return all(StoreReader(store).manifest.has_lidarseg for store in (self.train_store, self.val_store))
 
     def has_bev_labels(self) -> bool:
         """Segmentation can be trained and scored: from labels per point, or from a map."""
@@ -137,15 +163,27 @@ class LidarDataModule(pl.LightningDataModule):
         """The same as for validation."""
         return self._loader(training=False)
 
+    def _place(self, trainer: pl.Trainer) -> Position:
+        """Where the trainer stands, asked in a hook after a batch, around validation or at the end of an epoch."""
+        loop = trainer.fit_loop
+        # An epoch that has begun counts as ready; `ready` of the batches counts those that were drawn.
+        epoch, batches = max(0, loop.epoch_progress.current.ready - 1), loop.epoch_loop.batch_progress.current.ready
+        if batches >= loop.max_batches:
+            epoch, batches = epoch + 1, 0
+        ranks, accumulated = trainer.world_size, trainer.accumulate_grad_batches
+        return Position(epoch, batches, self.batch_size, ranks, accumulated, self._seed)
+
     def _loader(self, training: bool) -> DataLoader[Sample]:
         dataset = self.dataset(training)
         prepare(self._transforms[training])
-        return DataLoader(
+        return ResumableLoader(
             dataset,
             batch_size=self.batch_size,
             sampler=self._sampler(len(dataset), training),
             num_workers=self.num_workers,
             collate_fn=collate,
+            worker_init_fn=start_worker,
+            timeout=self._timeout_s if self.num_workers else 0,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=self.num_workers > 0,
             # A loader without its own generator draws a number from the global one at every epoch, which would shift
@@ -155,6 +193,11 @@ class LidarDataModule(pl.LightningDataModule):
 
     def _sampler(self, length: int, training: bool) -> EpochSampler:
         rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-        if training and self._cbgs:
-            return BalancedSampler(self.presence(), self._seed, rank, world_size, self._cbgs_new_draw)
-        return EpochSampler(length, training, self._seed, rank, world_size)
+        sampler = (
+            BalancedSampler(self.presence(), self._seed, rank, world_size, self._cbgs_new_draw)
+            if training and self._cbgs
+            else EpochSampler(length, training, self._seed, rank, world_size)
+        )
+        if training and self._position is not None:
+            sampler.start_at(self._position.epoch, self._position.batches * self.batch_size)
+        return sampler

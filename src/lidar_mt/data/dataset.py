@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy.typing as npt
 from torch.utils.data import Dataset
 
 from lidar_mt.data.lmdb_store.reader import StoreReader
+from lidar_mt.data.lmdb_store.record_store import RecordStore
 from lidar_mt.data.lmdb_store.records import KeyframeRecord
 from lidar_mt.data.sweeps import Sweep, choose_sweeps, merge_sweeps
 from lidar_mt.data.transforms import Transforms, as_list
@@ -28,7 +30,7 @@ class NuScenesLidarDataset(Dataset[Sample]):
     keyframe, so workers cost no memory each.
 
     Args:
-        store_path: folder of a packed split.
+        store: folder of a packed split, or any other store of its records.
         classes: the detection classes give the labels.
         transforms: applied in order.
         num_sweeps: previous sweeps to merge.
@@ -41,16 +43,16 @@ class NuScenesLidarDataset(Dataset[Sample]):
 
     def __init__(
         self,
-        store_path: str | Path,
+        store: str | Path | RecordStore,
         classes: Classes,
         transforms: Transforms | None = None,
         num_sweeps: int = 9,
         training: bool = False,
         seed: int = 0,
     ) -> None:
-        self._reader = StoreReader(store_path)
+        self._reader = StoreReader(store)
         if not self._reader.manifest.keyframes:
-            raise DataError(f"the lmdb at {store_path} holds no keyframe; run `make pack-data` again")
+            raise DataError(f"the store {self._reader} holds no keyframe; run `make pack-data` again")
         self._labels = {name: label for label, name in enumerate(classes.detection)}
         self._transforms = as_list(transforms)
         self._num_sweeps = num_sweeps
@@ -91,7 +93,7 @@ class NuScenesLidarDataset(Dataset[Sample]):
         return sample
 
     def _read(self, record: KeyframeRecord, rng: np.random.Generator) -> Sample:
-        keyframe = self._reader.sweep(record.lidar_token)
+        keyframe = self._reader.sweep_columns(record.lidar_token)
         boxes, labels = self._boxes(record)
         return Sample(
             token=record.sample_token,
@@ -105,16 +107,14 @@ class NuScenesLidarDataset(Dataset[Sample]):
             global_from_ego=record.global_from_ego.matrix(),
         )
 
-    def _sweeps(self, record: KeyframeRecord, rng: np.random.Generator) -> list[Sweep]:
-        chosen = choose_sweeps(len(record.sweeps), self._num_sweeps, rng if self._training else None)
-        return [
-            Sweep(
-                points=self._reader.sweep(ref.token),
+    def _sweeps(self, record: KeyframeRecord, rng: np.random.Generator) -> Iterator[Sweep]:
+        for i in choose_sweeps(len(record.sweeps), self._num_sweeps, rng if self._training else None):
+            ref = record.sweeps[i]
+            yield Sweep(
+                points=self._reader.sweep_columns(ref.token),
                 keyframe_from_sweep=ref.keyframe_from_sweep.numpy(),
                 time_lag_s=1e-6 * (record.timestamp_us - ref.timestamp_us),
             )
-            for ref in (record.sweeps[i] for i in chosen)
-        ]
 
     def _boxes(self, record: KeyframeRecord) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
         keep = record.valid.numpy() if self._training else record.num_lidar_pts.numpy() > 0

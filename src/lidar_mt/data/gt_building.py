@@ -9,24 +9,23 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import multiprocessing
 import shutil
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 import numpy as np
-from tqdm import tqdm
 
+from lidar_mt.data.executor import Executor, LocalExecutor
 from lidar_mt.data.gt_database import DbInfo, Info, database_name, dbinfos_name, infos_name
 from lidar_mt.data.gt_extraction import ChunkJob, FrameObjects, object_file, read_part, run_chunk
+from lidar_mt.data.gt_space import check_space
 from lidar_mt.data.gt_summary import ClassCount, check_files, count_classes
 from lidar_mt.data.layout import store_path
 from lidar_mt.data.lmdb_store.manifest import MANIFEST_NAME, read_manifest
 from lidar_mt.data.plain_pickle import write_pickle
+from lidar_mt.data.progress import Progress
 from lidar_mt.structures.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)
@@ -96,15 +95,20 @@ class DatabasePlan:
 
 
 def build_database(
-    plan: DatabasePlan, workers: int = 1, allow_empty: bool = False, overwrite: bool = False
+    plan: DatabasePlan,
+    workers: int = 1,
+    allow_empty: bool = False,
+    overwrite: bool = False,
+    executor: Executor | None = None,
 ) -> list[ClassCount]:
     """Makes the GT database, its index and the list of keyframes; goes on where an earlier run was stopped.
 
     Args:
         plan: what to make.
-        workers: processes; 1 works in this one.
+        workers: processes of this machine; 1 works in this one.
         allow_empty: accept classes without any object.
         overwrite: replace a finished database.
+        executor: where the ranges are worked on, in place of these processes.
 
     Returns:
         Counts of each class, in the order of the plan's classes.
@@ -112,16 +116,17 @@ def build_database(
     Raises:
         ConfigError: the split is unknown or `workers` is no positive number.
         DataError: the store is missing, of another split or damaged; a finished database is in the way; a class is
-            empty; the disk is full; or a worker died. What is finished is kept.
+            empty; the disk is full or too small; or a worker died. What is finished is kept.
     """
-    keyframes = _check(plan, workers)
+    executor = executor or LocalExecutor(workers)
+    keyframes = _check(plan)
     final = plan.out / dbinfos_name(plan.split)
     if final.exists() and not overwrite:
         raise DataError(f"{final} exists already; remove it, or pass overwrite=true to replace the GT database")
     jobs = plan.jobs(keyframes)
     _begin(plan)
     if not (plan.partial / dbinfos_name(plan.split)).exists():
-        _run(jobs, workers)
+        _run(jobs, executor)
     counts = count_classes(_frames(jobs), plan.classes)
     empty = [count.why_empty(plan.split) for count in counts if not count.stored]
     if empty and not allow_empty:
@@ -134,12 +139,10 @@ def build_database(
     return counts
 
 
-def _check(plan: DatabasePlan, workers: int) -> int:
+def _check(plan: DatabasePlan) -> int:
     """Number of keyframes of the split."""
     if plan.split not in _SPLITS:
         raise ConfigError(f"unknown split {plan.split!r}; expected one of {', '.join(_SPLITS)}")
-    if workers < 1:
-        raise ConfigError(f"workers={workers}; expected 1 or more")
     manifest = read_manifest(plan.store)
     if manifest.split != plan.split:
         raise DataError(
@@ -169,34 +172,19 @@ def _begin(plan: DatabasePlan) -> None:
         raise DataError(f"cannot write to {plan.partial}: {error.strerror or error}") from error
 
 
-def _run(jobs: Sequence[ChunkJob], workers: int) -> None:
+def _run(jobs: Sequence[ChunkJob], executor: Executor) -> None:
     """Does what is not done yet, with a progress bar that counts keyframes."""
     todo = [job for job in jobs if read_part(job) is None]
     total = sum(map(len, jobs))
     done = total - sum(map(len, todo))
     if done:
         log.info("%d of %d keyframes are finished already", done, total)
-    with tqdm(total=total, initial=done, unit="keyframe", desc="create data", smoothing=0.1) as bar:
-        for keyframes in _results(todo, min(workers, len(todo))):
-            bar.update(keyframes)
-
-
-def _results(jobs: Sequence[ChunkJob], workers: int) -> Iterator[int]:
-    if workers <= 1:
-        yield from map(run_chunk, jobs)
-        return
-    # Spawned, not forked: a fork of a process with threads (torch, BLAS) may hang.
-    with ProcessPoolExecutor(workers, multiprocessing.get_context("spawn")) as pool:
-        try:
-            for future in as_completed([pool.submit(run_chunk, job) for job in jobs]):
-                yield future.result()
-        except BrokenProcessPool as error:
-            raise DataError(
-                "a worker process was killed, likely for want of memory; what is finished is kept: run the same "
-                "command again, with fewer workers= if memory is short"
-            ) from error
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
+    if todo:
+        keyframes = [i for job in todo for i in range(job.first, job.last)]
+        check_space(todo[0].store, todo[0].database, todo[0].classes, keyframes)
+    with Progress("create data", "keyframe", total, done) as progress:
+        for count in executor.run(run_chunk, todo, len(todo)):
+            progress.update(count)
 
 
 def _frames(jobs: Sequence[ChunkJob]) -> Iterator[FrameObjects]:

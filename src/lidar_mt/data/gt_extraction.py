@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import uuid
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lidar_mt.data.box_index import BoxIndex
+from lidar_mt.data.lmdb_store.points import PointColumns
 from lidar_mt.data.lmdb_store.reader import StoreReader
 from lidar_mt.data.lmdb_store.records import KeyframeRecord
 from lidar_mt.data.sweeps import CLOSE_M, TIME_LAG, Sweep
@@ -21,6 +23,8 @@ from lidar_mt.structures.boxes import BOX_SIZE, W, X, Y, Z
 from lidar_mt.structures.errors import DataError
 
 _INTENSITY = 3
+#: Of an object's points: x y z intensity time lag.
+_COLUMNS = 5
 _CRC_BYTES = 4
 
 
@@ -86,7 +90,7 @@ def run_chunk(job: ChunkJob) -> int:
     try:
         frames = [_store_objects(job, reader, token.decode()) for token in tokens]
         body = msgspec.msgpack.encode(frames)
-        partial = job.part.with_suffix(".partial")
+        partial = job.part.with_suffix(f".{uuid.uuid4().hex}.partial")
         partial.write_bytes(zlib.crc32(body).to_bytes(_CRC_BYTES, "little") + body)
         partial.replace(job.part)
     except OSError as error:
@@ -115,7 +119,7 @@ def object_file(sample_token: str, name: str, gt_idx: int) -> str:
 
 
 def object_points(
-    keyframe_points: npt.NDArray[np.float32], sweeps: Sequence[Sweep], boxes: npt.NDArray[np.float32]
+    keyframe: PointColumns, sweeps: Sequence[Sweep], boxes: npt.NDArray[np.float32]
 ) -> list[npt.NDArray[np.float32]]:
     """Cuts boxes out of a keyframe and its sweeps.
 
@@ -123,7 +127,7 @@ def object_points(
     measured.
 
     Args:
-        keyframe_points: (P, 5) float32, raw: the last column is the ring.
+        keyframe: its points.
         sweeps: previous sweeps.
         boxes: (N, 9) float32 in the keyframe's LiDAR frame, see `structures.boxes`.
 
@@ -133,31 +137,35 @@ def object_points(
     """
     index = BoxIndex(boxes)
     # (5, P), so that a column is one piece of memory.
-    cloud = np.concatenate(
-        [_near_boxes(index, sweep) for sweep in (Sweep(keyframe_points, np.eye(4), 0.0), *sweeps)], axis=1
-    )
+    cloud = np.concatenate([_near_boxes(index, sweep) for sweep in (Sweep(keyframe, np.eye(4), 0.0), *sweeps)], axis=1)
     box, point = index.pairs(cloud.T)
     points = np.empty((len(point), len(cloud)), dtype=np.float32)
     for column, values in enumerate(cloud):
         points[:, column] = values.take(point)
         if column < W:
             points[:, column] -= boxes[:, column].take(box)
-    return np.split(points, np.searchsorted(box, np.arange(1, len(boxes)))) if len(boxes) else []
+    ends = np.searchsorted(box, np.arange(1, len(boxes) + 1)).tolist()
+    # Not np.split, which takes as long as finding the points.
+    return [points[start:end] for start, end in zip([0, *ends[:-1]], ends, strict=True)] if len(boxes) else []
 
 
 def _near_boxes(index: BoxIndex, sweep: Sweep) -> npt.NDArray[np.float32]:
     """(5, C) points of a sweep that may lie in a box, in the frame of the boxes, with their time lag."""
     transform = sweep.keyframe_from_sweep
-    near = index.candidates(sweep.points, transform)
-    close = (np.abs(sweep.points[:, X][near]) < CLOSE_M) & (np.abs(sweep.points[:, Y][near]) < CLOSE_M)
-    near = near[~close]
-    out = np.empty((sweep.points.shape[1], len(near)), dtype=np.float32)
-    x, y, z = (sweep.points[:, axis][near].astype(np.float64) for axis in (X, Y, Z))
+    xyz = sweep.points.xyz
+    near = index.candidates(xyz.T, transform)
+    x, y = (xyz[axis].take(near, mode="clip") for axis in (X, Y))
+    close = (np.abs(x) < CLOSE_M) & (np.abs(y) < CLOSE_M)
+    if close.any():
+        near, x, y = near[~close], x[~close], y[~close]
+    out = np.empty((_COLUMNS, len(near)), dtype=np.float32)
+    z = xyz[Z].take(near, mode="clip").astype(np.float64)
+    x, y = x.astype(np.float64), y.astype(np.float64)
     for axis in (X, Y, Z):
         # Sums written out, in double precision: a matrix product may round otherwise on another number of threads.
         a, b, c, shift = transform[axis]
         out[axis] = a * x + b * y + c * z + shift
-    out[_INTENSITY] = sweep.points[:, _INTENSITY][near]
+    out[_INTENSITY] = sweep.points.intensity.take(near, mode="clip")
     out[TIME_LAG] = sweep.time_lag_s
     return out
 
@@ -167,12 +175,12 @@ def _store_objects(job: ChunkJob, reader: StoreReader, sample_token: str) -> Fra
     valid = record.valid.numpy()
     wanted = [i for i, name in enumerate(record.detection_names) if valid[i] and name in job.classes]
     boxes = record.boxes.numpy()[wanted].astype("<f4")
-    clouds = object_points(reader.sweep(record.lidar_token), _sweeps(reader, record), boxes) if wanted else []
+    clouds = object_points(reader.sweep_columns(record.lidar_token), _sweeps(reader, record), boxes) if wanted else []
     kept = [i for i, points in enumerate(clouds) if len(points)]
     folder = os.fspath(job.database)
     for i in kept:
         name = object_file(sample_token, record.detection_names[wanted[i]], wanted[i])
-        _write(f"{folder}{os.sep}{name}", clouds[i].astype("<f4", copy=False).tobytes())
+        _write(f"{folder}{os.sep}{name}", clouds[i].astype("<f4", copy=False).data)
     return FrameObjects(
         sample_token=sample_token,
         names=[name or category for name, category in zip(record.detection_names, record.categories, strict=True)],
@@ -183,21 +191,21 @@ def _store_objects(job: ChunkJob, reader: StoreReader, sample_token: str) -> Fra
     )
 
 
-def _write(path: str, data: bytes) -> None:
+def _write(path: str, data: memoryview) -> None:
     """Writes a file. There are a million small ones: pathlib and buffers would take longer than the file system."""
     file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o644)
     try:
         written = os.write(file, data)
     finally:
         os.close(file)
-    if written != len(data):
+    if written != data.nbytes:
         raise OSError(errno.ENOSPC, "disk full", path)
 
 
 def _sweeps(reader: StoreReader, record: KeyframeRecord) -> list[Sweep]:
     return [
         Sweep(
-            points=reader.sweep(ref.token),
+            points=reader.sweep_columns(ref.token),
             keyframe_from_sweep=ref.keyframe_from_sweep.numpy(),
             time_lag_s=1e-6 * (record.timestamp_us - ref.timestamp_us),
         )

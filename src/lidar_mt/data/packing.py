@@ -20,21 +20,27 @@ import numpy as np
 import numpy.typing as npt
 
 from lidar_mt import __version__
-from lidar_mt.data.executor import run_in_order
+from lidar_mt.data.executor import Executor, LocalExecutor
 from lidar_mt.data.layout import meta_path, store_path
 from lidar_mt.data.lmdb_store.codec import INDEX_KEY, SCHEMA_VERSION, decode, keyframe_key, scene_key, sweep_key
 from lidar_mt.data.lmdb_store.disk import free_bytes, write_error
 from lidar_mt.data.lmdb_store.manifest import CONVENTION, Manifest, hash_files
 from lidar_mt.data.lmdb_store.points import PackedPoints
 from lidar_mt.data.lmdb_store.records import TOKEN_BYTES, Array, IndexRecord, SceneRecord, SweepRecord
-from lidar_mt.data.lmdb_store.shard import DamagedShardError, read_shard, write_shard
+from lidar_mt.data.lmdb_store.shard import DamagedShardError, read_shard, shard_checksum, write_shard
 from lidar_mt.data.lmdb_store.writer import StoreWriter, refuse_finished
-from lidar_mt.data.nuscenes.keyframes import keyframe_lidar, keyframe_record, previous_sweeps, read_points
+from lidar_mt.data.nuscenes.keyframes import (
+    PointFileError,
+    keyframe_lidar,
+    keyframe_record,
+    previous_sweeps,
+    read_points,
+)
 from lidar_mt.data.nuscenes.labels import check_lidarseg_categories, read_lidarseg
 from lidar_mt.data.nuscenes.scene_rows import SplitRows, read_split, scene_tables
-from lidar_mt.data.nuscenes.tables import READ_TABLES, SceneRow, Tables
+from lidar_mt.data.nuscenes.tables import READ_TABLES, SampleDataRow, SceneRow, Tables
 from lidar_mt.data.progress import Progress
-from lidar_mt.structures.errors import DataError
+from lidar_mt.structures.errors import ConfigError, DataError
 from lidar_mt.structures.nuscenes_tables import TABLE_NAMES
 
 #: Lies in the data root of a simulated set.
@@ -57,6 +63,8 @@ OFFICIAL_KEYFRAMES = {
 }
 #: At most this share of the raw bytes is what packed nuScenes takes.
 _PACKED_SHARE = 0.66
+#: More damaged point files than this share are no accident.
+_MAX_SKIPPED_SHARE = 0.001
 _SHARDS = "scenes"
 
 
@@ -69,7 +77,8 @@ class SceneJob:
         version: name of the table folder.
         scene: the scene.
         rows: its table rows, from `SplitRows.scene_rows`.
-        shard: file to write.
+        shard: file to write, where the merging process finds it.
+        skip_bad_files: leave damaged point files out.
     """
 
     root: Path
@@ -77,9 +86,19 @@ class SceneJob:
     scene: SceneRow
     rows: bytes
     shard: Path
+    skip_bad_files: bool = False
 
 
-def pack_split(src: Path, version: str, split: str, out: Path, overwrite: bool = False, workers: int = 1) -> Manifest:
+def pack_split(
+    src: Path,
+    version: str,
+    split: str,
+    out: Path,
+    overwrite: bool = False,
+    workers: int = 1,
+    executor: Executor | None = None,
+    on_bad_file: str = "error",
+) -> Manifest:
     """Packs one split, scene by scene.
 
     A run that was stopped is taken up where it was: finished scenes are kept as long as the tables are the same. The
@@ -91,15 +110,22 @@ def pack_split(src: Path, version: str, split: str, out: Path, overwrite: bool =
         split: 'train' or 'val', in a version that ends in 'test' 'test'.
         out: packed root.
         overwrite: replace a finished store.
-        workers: processes.
+        workers: processes of this machine.
+        executor: where the scenes are packed, in place of these processes.
+        on_bad_file: `error` stops at a point file that is missing or damaged; `skip` leaves out that sweep, or the
+            keyframe that it belongs to, names it in a warning and counts it.
 
     Returns:
         The manifest of the store.
 
     Raises:
         DataError: the raw data is missing or damaged, the split unknown, empty or incomplete, the store there already,
-            the disk full or too small. Nothing is left at the store's place then.
+            the disk full or too small, or more than 0.1 % of the files to be skipped. Nothing is left at the store's
+            place then.
+        ConfigError: `on_bad_file` is unknown.
     """
+    if on_bad_file not in ("error", "skip"):
+        raise ConfigError(f"on_bad_file={on_bad_file}: expected error or skip")
     path = store_path(out, version, split)
     refuse_finished(path, overwrite)
     rows = read_split(src, version, split)
@@ -111,16 +137,16 @@ def pack_split(src: Path, version: str, split: str, out: Path, overwrite: bool =
         )
     # First, because a missing map should not come to light after hours of packing.
     copy_meta(src, version, meta_path(out, version))
-    workers = max(1, min(workers, len(rows.scenes)))
+    executor = executor or LocalExecutor(workers)
     tables_hash = hash_files(path for path in (src / version / f"{name}.json" for name in READ_TABLES) if path.exists())
-    plan = json.dumps([SCHEMA_VERSION, CONVENTION, __version__, version, split, tables_hash])
+    plan = json.dumps([SCHEMA_VERSION, CONVENTION, __version__, version, split, tables_hash, on_bad_file])
     with StoreWriter(path, overwrite, resume=plan) as writer:
-        check_space(rows, writer.partial, workers)
-        _pack_scenes(rows, writer, workers, f"packing {version} {split}")
+        check_space(rows, writer.partial, min(executor.workers, len(rows.scenes)))
+        _pack_scenes(rows, writer, executor, f"packing {version} {split}", skip=on_bad_file == "skip")
         return _finish(rows, writer, split, tables_hash)
 
 
-def _pack_scenes(rows: SplitRows, writer: StoreWriter, workers: int, what: str) -> None:
+def _pack_scenes(rows: SplitRows, writer: StoreWriter, executor: Executor, what: str, *, skip: bool) -> None:
     shards = writer.partial / _SHARDS
     shards.mkdir(exist_ok=True)
     for stale in shards.glob("*.tmp"):
@@ -129,51 +155,63 @@ def _pack_scenes(rows: SplitRows, writer: StoreWriter, workers: int, what: str) 
     done = sum(rows.keyframes) - sum(rows.keyframes[i] for i in todo)
     if done:
         log.info("going on: %d of %d scenes are packed already", len(rows.scenes) - len(todo), len(rows.scenes))
-    jobs = (
-        SceneJob(rows.root, rows.version, rows.scenes[i], rows.scene_rows(i), shards / f"{rows.scenes[i].name}.shard")
-        for i in todo
-    )
+
+    def job(i: int) -> SceneJob:
+        scene = rows.scenes[i]
+        return SceneJob(rows.root, rows.version, scene, rows.scene_rows(i), shards / f"{scene.name}.shard", skip)
+
+    checksums = executor.run(pack_scene, map(job, todo), len(todo))
     with Progress(what, "keyframe", sum(rows.keyframes), done) as progress:
-        for i, job in zip(todo, run_in_order(pack_scene, jobs, workers), strict=True):
-            _merge(writer, job)
+        for i, checksum in zip(todo, checksums, strict=True):
+            shard = shards / f"{rows.scenes[i].name}.shard"
+            try:
+                _merge(writer, shard, rows.scenes[i], checksum)
+            except DamagedShardError as error:
+                log.warning("%s: packing that scene again", error)
+                shard.unlink()
+                _merge(writer, shard, rows.scenes[i], pack_scene(job(i)))
             progress.update(rows.keyframes[i])
 
 
-def pack_scene(job: SceneJob) -> SceneJob:
-    """Packs a scene into its shard; a shard of an earlier run is kept.
+def pack_scene(job: SceneJob) -> int:
+    """Packs a scene into its shard; a shard of an earlier run is kept when all of it is right.
 
     Returns:
-        The job, for the process that merges.
+        Checksum of the shard's last record, by which the process that merges knows the shard.
 
     Raises:
         DataError: a row or file of the scene is missing or damaged, or the disk is full.
     """
     if job.shard.exists():
-        return job
+        try:
+            return shard_checksum(job.shard, job.scene.token)
+        except DamagedShardError as error:
+            # Left by a power cut, which may lose what was written last.
+            log.warning("%s: packing that scene again", error)
     tables = scene_tables(job.root, job.version, job.rows)
     _token_array([sample.token for sample in tables.samples_of.get(job.scene.token, ())])
+    files = PointFiles(tables, skip=job.skip_bad_files)
+    records = scene_records(tables, job.scene, files)
     try:
-        write_shard(job.shard, job.scene.token, job.scene.name, scene_records(tables, job.scene))
+        return write_shard(job.shard, job.scene.token, job.scene.name, records, files.problems)
     except OSError as error:
         raise write_error(job.shard, error) from error
-    return job
 
 
-def _merge(writer: StoreWriter, job: SceneJob) -> None:
+def _merge(writer: StoreWriter, shard: Path, scene: SceneRow, checksum: int) -> None:
     """Moves a shard into the store, in one transaction: a scene is there as a whole or not at all."""
-    try:
-        writer.put_together(lambda: read_shard(job.shard, job.scene.token))
-    except DamagedShardError:
-        # Left by a power cut, which may lose what was written last.
-        log.warning("%s is damaged: packing that scene again", job.shard)
-        job.shard.unlink()
-        pack_scene(job)
-        writer.put_together(lambda: read_shard(job.shard, job.scene.token))
-    job.shard.unlink()
+    if not shard.is_file():
+        raise DataError(
+            f"{shard} is not there, though {scene.name} was packed into it: the machines that pack do not share "
+            "this folder; pass out= on a file system that all of them see under the same path"
+        )
+    writer.put_together(lambda: read_shard(shard, scene.token, checksum))
+    shard.unlink()
 
 
 def _finish(rows: SplitRows, writer: StoreWriter, split: str, tables_hash: str) -> Manifest:
     sample_tokens: list[str] = []
+    skipped: list[str] = []
     sweeps = raw_bytes = 0
     for scene in rows.scenes:
         key = scene_key(scene.token)
@@ -181,6 +219,8 @@ def _finish(rows: SplitRows, writer: StoreWriter, split: str, tables_hash: str) 
         sample_tokens += record.sample_tokens
         sweeps += record.sweeps
         raw_bytes += record.raw_bytes
+        skipped += record.skipped
+    _check_skipped(skipped, sweeps)
     writer.put(INDEX_KEY, IndexRecord(sample_tokens=Array.pack(_token_array(sample_tokens))))
     return writer.finish(
         source_version=rows.version,
@@ -190,10 +230,22 @@ def _finish(rows: SplitRows, writer: StoreWriter, split: str, tables_hash: str) 
             "keyframes": len(sample_tokens),
             "sweeps": sweeps,
             "raw_bytes": raw_bytes,
+            "skipped_files": len(skipped),
         },
         has_lidarseg=rows.has_lidarseg,
         tables_hash=tables_hash,
     )
+
+
+def _check_skipped(skipped: list[str], sweeps: int) -> None:
+    """Warns of files that were left out; raises DataError when they are too many."""
+    for problem in skipped:
+        log.warning("left out: %s", problem)
+    if len(skipped) > _MAX_SKIPPED_SHARE * (sweeps + len(skipped)):
+        raise DataError(
+            f"{len(skipped)} of {sweeps + len(skipped)} point files are missing or damaged, more than "
+            f"{_MAX_SKIPPED_SHARE:.1%}, so on_bad_file=skip does not help; the first: {skipped[0]}"
+        )
 
 
 def check_counts(rows: SplitRows, split: str) -> None:
@@ -232,25 +284,68 @@ def check_space(rows: SplitRows, partial: Path, workers: int) -> None:
         )
 
 
-def scene_records(tables: Tables, scene: SceneRow) -> Iterator[tuple[bytes, msgspec.Struct]]:
+class PointFiles:
+    """The point files of a scene, and what is wrong with those that are to be left out.
+
+    Args:
+        tables: of the scene.
+        skip: leave damaged files out, instead of stopping at them.
+    """
+
+    def __init__(self, tables: Tables, *, skip: bool = False) -> None:
+        self.problems: list[str] = []
+        self.left_out: set[str] = set()
+        self._root = tables.root
+        self._skip = skip
+
+    def read(self, row: SampleDataRow) -> npt.NDArray[np.float32] | None:
+        """Points of a file, or None for one that is left out.
+
+        Raises:
+            DataError: the file is damaged and not to be skipped.
+        """
+        if row.token in self.left_out:
+            return None
+        try:
+            return read_points(self._root, row)
+        except PointFileError as error:
+            if not self._skip:
+                raise
+            self.left_out.add(row.token)
+            self.problems.append(str(error))
+            return None
+
+
+def scene_records(
+    tables: Tables, scene: SceneRow, files: PointFiles | None = None
+) -> Iterator[tuple[bytes, msgspec.Struct]]:
     """Keys and records of one scene, keyframes in time order, each after the sweeps it needs.
 
     Scenes share no sweep, so scenes may be packed in any order or process.
 
+    Args:
+        tables: rows of the scene.
+        scene: the scene.
+        files: reads its points; a keyframe whose own file is left out is left out as well.
+
     Raises:
         DataError: a row or file of the scene is missing or damaged.
     """
+    files = files or PointFiles(tables)
     stored: set[str] = set()
     for sample in tables.samples_of.get(scene.token, ()):
         lidar = keyframe_lidar(tables, sample)
-        points = read_points(tables.root, lidar)
+        points = files.read(lidar)
         for row in [*reversed(previous_sweeps(tables, lidar)), lidar]:
-            if row.token not in stored:
-                stored.add(row.token)
-                raw = points if row is lidar else read_points(tables.root, row)
+            if row.token in stored:
+                continue
+            stored.add(row.token)
+            raw = points if row is lidar else files.read(row)
+            if raw is not None:
                 yield sweep_key(row.token), SweepRecord(PackedPoints.pack(raw))
-        lidarseg = read_lidarseg(tables, lidar, len(points))
-        yield keyframe_key(sample.token), keyframe_record(tables, sample, lidarseg)
+        if points is not None:
+            lidarseg = read_lidarseg(tables, lidar, len(points))
+            yield keyframe_key(sample.token), keyframe_record(tables, sample, lidarseg, files.left_out)
 
 
 def copy_meta(src: Path, version: str, meta: Path) -> None:

@@ -1,9 +1,7 @@
-"""Callbacks: progress, published checkpoints, bird's-eye pictures."""
+"""Callbacks: progress and published checkpoints."""
 
 from __future__ import annotations
 
-import os
-import shutil
 import sys
 import time
 from pathlib import Path
@@ -12,13 +10,9 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 from pytorch_lightning.callbacks import Callback, ModelCheckpoint, TQDMProgressBar
-from pytorch_lightning.loggers import TensorBoardLogger
 
-from lidar_mt.engine.lit_module import LidarMultiTaskModule
-from lidar_mt.structures.classes import Classes
-from lidar_mt.structures.grid import Grid
-from lidar_mt.structures.sample import Batch
-from lidar_mt.visualization.bev import draw_comparison, save_figure, to_image_tensor
+from lidar_mt.engine.files import copy_whole
+from lidar_mt.engine.last_checkpoint import LastCheckpoint
 
 
 class Progress(TQDMProgressBar):
@@ -97,111 +91,19 @@ class PublishCheckpoint(Callback):
         self.stage = stage
 
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Publishes what the run's `ModelCheckpoint` callbacks kept."""
+        """Publishes what the run's checkpoint callbacks kept."""
         if not trainer.is_global_zero or trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
         kept = {
             str(callback.filename): callback.best_model_path
             for callback in trainer.checkpoint_callbacks
-            if isinstance(callback, ModelCheckpoint) and callback.best_model_path
+            if isinstance(callback, ModelCheckpoint | LastCheckpoint) and callback.best_model_path
         }
         # A run without validation has no best checkpoint; the last one stands in for it.
         sources = {name: Path(kept.get(name) or kept.get("last", "")) for name in ("best", "last")}
         if not all(source.is_file() for source in sources.values()):
             return
         self.folder.mkdir(parents=True, exist_ok=True)
-        copy_atomically(sources["last"].parent / "config.yaml", self.folder / "config.yaml")
+        copy_whole(sources["last"].parent / "config.yaml", self.folder / "config.yaml")
         for name, source in sources.items():
-            copy_atomically(source, self.folder / f"{self.stage}-{name}.ckpt")
-
-    def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
-        """Says how to go on after an interruption; what an earlier run published stays as it is."""
-        last = Path(trainer.default_root_dir) / "checkpoints" / "last.ckpt"
-        if trainer.is_global_zero and last.is_file():
-            print(f"stopped at step {trainer.global_step}; go on with resume={last}", flush=True)
-
-
-class BevPictures(Callback):
-    """Truth beside prediction for the first validation samples, in TensorBoard and as PNG files.
-
-    Args:
-        count: samples per validation.
-        grid: the pillar grid.
-        classes: class names.
-        score_threshold: boxes below it are not drawn.
-    """
-
-    def __init__(self, count: int, grid: Grid, classes: Classes, score_threshold: float = 0.3) -> None:
-        self.count = count
-        self.grid = grid
-        self.classes = classes
-        self.score_threshold = score_threshold
-        self._drawn = 0
-
-    def on_validation_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Starts a new set."""
-        self._drawn = 0
-
-    def on_validation_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Batch,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Draws the samples of the batch until enough are drawn."""
-        if not trainer.is_global_zero or not isinstance(pl_module, LidarMultiTaskModule):
-            return
-        for index in range(min(len(batch), self.count - self._drawn)):
-            self._draw(trainer, outputs, batch, index)
-            self._drawn += 1
-
-    def on_test_epoch_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Starts a new set."""
-        self._drawn = 0
-
-    def on_test_batch_end(
-        self,
-        trainer: pl.Trainer,
-        pl_module: pl.LightningModule,
-        outputs: Any,
-        batch: Batch,
-        batch_idx: int,
-        dataloader_idx: int = 0,
-    ) -> None:
-        """Draws the samples of the batch until enough are drawn."""
-        self.on_validation_batch_end(trainer, pl_module, outputs, batch, batch_idx, dataloader_idx)
-
-    def _draw(self, trainer: pl.Trainer, outputs: dict[str, Any], batch: Batch, index: int) -> None:
-        detections = outputs["detection"][index] if "detection" in outputs else None
-        segmentation = outputs["segmentation"][index].cpu().numpy() if "segmentation" in outputs else None
-        truth = batch.bev_labels[index].cpu().numpy() if batch.bev_labels is not None else None
-        figure = draw_comparison(
-            batch.points[index].cpu().numpy(),
-            self.grid,
-            detections,
-            self.classes,
-            truth_boxes=batch.boxes[index].cpu().numpy(),
-            truth_labels=batch.labels[index].cpu().numpy(),
-            segmentation=segmentation,
-            segmentation_truth=truth,
-            title=batch.tokens[index]
-            + (f"  step {trainer.global_step}" if trainer.validating or trainer.training else ""),
-            score_threshold=self.score_threshold,
-        )
-        save_figure(figure, Path(trainer.default_root_dir) / "pictures" / f"val_{self._drawn}.png")
-        for logger in trainer.loggers:
-            if isinstance(logger, TensorBoardLogger):
-                logger.experiment.add_image(f"bev/{self._drawn}", to_image_tensor(figure), trainer.global_step)
-
-
-def copy_atomically(source: Path, target: Path) -> None:
-    """Copies a file so that `target` is always whole: temporary file in the same folder, fsync, rename."""
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    with source.open("rb") as read, temporary.open("wb") as write:
-        shutil.copyfileobj(read, write)
-        write.flush()
-        os.fsync(write.fileno())
-    temporary.replace(target)
+            copy_whole(source, self.folder / f"{self.stage}-{name}.ckpt")

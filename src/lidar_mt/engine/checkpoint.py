@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
+import logging
 import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from lidar_mt.engine.files import previous_of
 from lidar_mt.structures.errors import CheckpointError
 
 _NET_PREFIX = "net."
 
+log = logging.getLogger("lidar_mt.checkpoint")
+
 
 def read_checkpoint(path: str | Path) -> dict[str, Any]:
-    """Reads a Lightning checkpoint onto the CPU.
+    """Reads a Lightning checkpoint onto the CPU; the one before it, with a warning, where it is damaged.
 
     Args:
         path: a `.ckpt` file.
@@ -28,13 +33,38 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             plain containers.
     """
     path = Path(path)
-    if not path.is_file():
+    previous = previous_of(path)
+    if not path.is_file() and not previous.is_file():
         raise CheckpointError(
             f"no checkpoint at {path}; run `python -m lidar_mt.train stage=float` or name one with checkpoint=FILE"
         )
     try:
+        return _read(path)
+    except CheckpointError as error:
+        if not previous.is_file():
+            raise
+        log.warning("%s; going back to the one before it, %s", error, previous.name)
+        return _read(previous)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """One file, restricted to tensors and plain containers; its checksums are compared, which torch.load does not."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+        if broken:
+            raise CheckpointError(f"{path} is damaged: {broken} does not fit its checksum; take another checkpoint")
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
+    except (
+        zipfile.BadZipFile,
+        pickle.UnpicklingError,
+        RuntimeError,
+        EOFError,
+        OSError,
+        ValueError,
+        KeyError,
+        NotImplementedError,
+    ) as error:
         # torch's own text would advise to load it unsafely.
         raise CheckpointError(
             f"{path} is damaged, or holds more than weights and plain values; take another checkpoint of the run"

@@ -10,6 +10,8 @@ _NOISE = (
     r".*is not supported by the model summary.*",
     r".*does not have many workers.*",
     r".*`pin_memory`.*",
+    r".*It is recommended to use `self.log\('(val|test)/.*sync_dist=True.*",  # the metrics reduce by themselves
+    r".*Using `DistributedSampler` with the dataloaders.*",  # the data module gives every sample to one rank
     r".*Checkpoint directory .* exists and is not empty.*",
 )
 

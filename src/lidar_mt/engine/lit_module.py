@@ -119,7 +119,10 @@ class LidarMultiTaskModule(pl.LightningModule):
             raise RuntimeError("this module was built for evaluation; give it an optimizer and a scheduler to train")
         optimizer = self.optimizer_factory(parameter for parameter in self.net.parameters() if parameter.requires_grad)
         scheduler = self.scheduler_factory(optimizer, total_steps=self.total_steps)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": scheduler, "interval": "step"}}
+        return {
+            "optimizer": optimizer,
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "optimizer/learning_rate"},
+        }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Adds what was trained, as plain containers."""

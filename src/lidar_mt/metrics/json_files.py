@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,17 +28,25 @@ def write_json(path: str | Path, content: Mapping[str, Any], indent: int | None 
     Raises:
         DataError: the folder cannot be made or the file cannot be written, a full disk among others.
     """
-    text = json.dumps(content, indent=indent)  # in one piece: json.dump into a file is several times slower
+    # In one piece: json.dump into a file is several times slower.
+    return write_parts(path, [json.dumps(content, indent=indent).encode()])
+
+
+def write_parts(path: str | Path, parts: Iterable[bytes]) -> Path:
+    """Writes a file from its parts, so that a long one never lies in memory as a whole; see `write_json`."""
     target = Path(path)
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        temporary.write_text(text, encoding="utf-8")
+        with temporary.open("wb") as file:
+            file.writelines(parts)
         temporary.replace(target)
     except OSError as error:
         with contextlib.suppress(OSError):  # the folder itself may be what is wrong
             temporary.unlink()
-        raise DataError(f"cannot write {target}: {error.strerror}; free space or choose another folder") from error
+        full = "disk full: " if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
+        message = f"{full}cannot write {target}: {error.strerror}; free space or choose another folder"
+        raise DataError(message) from error
     return target
 
 

@@ -7,16 +7,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+import numpy as np
 import torch
-from nuscenes import NuScenes
-from nuscenes.eval.detection.constants import DETECTION_NAMES
 from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
-from lidar_mt.metrics.ground_truth import check_tables, load_tables, resolve_eval_set, split_tokens
-from lidar_mt.metrics.nuscenes_evaluation import TP_ERRORS, DetectionScores, evaluate_part, evaluate_results
-from lidar_mt.metrics.nuscenes_results import ResultBox, boxes_to_results, write_results
+from lidar_mt.metrics.detection_protocol import DETECTION_NAMES, DISTANCES_M, TP_ERRORS
+from lidar_mt.metrics.detection_scores import DetectionScores
+from lidar_mt.metrics.eval_boxes import EvalBoxes
+from lidar_mt.metrics.eval_splits import check_tables, resolve_eval_set
+from lidar_mt.metrics.nuscenes_evaluation import evaluate_and_write, evaluate_part, evaluate_results
+from lidar_mt.metrics.nuscenes_results import LIDAR_ONLY_META, detections_to_boxes, write_result_boxes
+from lidar_mt.metrics.nuscenes_truth import TRUTH_TABLES, GroundTruth, load_truth
 from lidar_mt.structures.boxes import BOX_SIZE
 from lidar_mt.structures.classes import DETECTION_CLASSES
 from lidar_mt.structures.errors import ConfigError, DataError, ResultError
@@ -24,7 +27,6 @@ from lidar_mt.structures.outputs import Detections
 from lidar_mt.structures.sample import Batch
 
 _TOKEN_BYTES = 64  # nuScenes tokens have 32
-_DISTANCES_M = (0.5, 1.0, 2.0, 4.0)
 _log = logging.getLogger(__name__)
 
 # Shape of one row and dtype of each state. Between ranks only tensors travel, never pickled objects.
@@ -41,8 +43,10 @@ _STATES: dict[str, tuple[tuple[int, ...], torch.dtype]] = {
 class NuScenesDetectionMetric(Metric):
     """NDS, mAP, the five true-positive errors and AP per class and distance of all samples seen by all ranks.
 
-    `compute` writes the result file and the evaluator's own files into `out_dir` on rank 0; the other ranks get the
-    numbers from it. Samples that several ranks have seen (padding of a distributed sampler) count once.
+    `compute` writes the result file, metrics_summary.json and metrics_details.json into `out_dir` on rank 0; the other
+    ranks get the numbers from it. The numbers are those of the official evaluator, taken in seconds and without the
+    devkit; the ground truth is read once. Samples that several ranks have seen (padding of a distributed sampler)
+    count once.
 
     Args:
         data_root: folder of the official layout with the ground truth.
@@ -90,7 +94,7 @@ class NuScenesDetectionMetric(Metric):
         self.data_root, self.version, self.split = Path(data_root), version, split
         self.out_dir, self.class_names, self.partial = Path(out_dir), tuple(class_names), partial
         self.detection_scores: DetectionScores | None = None
-        self._tables: NuScenes | None = None
+        self._truth: GroundTruth | None = None
         for name in _STATES:
             self.add_state(name, default=[], dist_reduce_fx="cat")
         self._start_states()
@@ -103,7 +107,7 @@ class NuScenesDetectionMetric(Metric):
             DataError: the version's tables are missing.
         """
         resolve_eval_set(self.version, self.split)
-        check_tables(self.data_root, self.version)
+        check_tables(self.data_root, self.version, TRUTH_TABLES)
 
     def reset(self) -> None:
         """Forgets all samples."""
@@ -182,35 +186,60 @@ class NuScenesDetectionMetric(Metric):
             raise ResultError("rank 0 could not score the detections; its own message says why")
         return dict(zip(names, numbers, strict=True)) if status == 1 else {}
 
+    def score_file(self, results_file: str | Path) -> DetectionScores:
+        """Scores a result file on the whole split instead of what was seen; see `evaluate_results`."""
+        return evaluate_results(results_file, self.data_root, self.version, self.split, self.out_dir, truth=self._truth)
+
     def _evaluate(self) -> dict[str, float]:
-        results = self._results()
-        if self._tables is None:
-            self._tables = load_tables(self.data_root, self.version)
-        eval_set = resolve_eval_set(self.version, self.split)
-        expected = split_tokens(self._tables, eval_set)
-        missing = sum(token not in results for token in expected)
+        expected = self._split_tokens()
+        tokens, boxes = self._results(expected)
+        missing = len(set(expected).difference(tokens))
         if missing and self.partial == "skip":
             _log.warning("nuScenes evaluation skipped: %d of %d samples not seen", missing, len(expected))
             return {}
-        path = write_results(self.out_dir / "results_nusc.json", results)
-        if missing and self.partial == "score":
+        is_partial = missing > 0 and self.partial == "score"
+        if is_partial:
             _log.warning("nuScenes scores of %d of %d samples only", len(expected) - missing, len(expected))
-            scores = evaluate_part(path, self._tables, eval_set, self.out_dir)
-        else:
-            scores = evaluate_results(path, self.data_root, self.version, eval_set, self.out_dir, tables=self._tables)
-        self.detection_scores = scores
+        path = write_result_boxes(self.out_dir / "results_nusc.json", tokens, boxes)
+        self.detection_scores = scores = self._score(path, tokens, boxes, is_partial=is_partial)
         return {**scores.flat(), "samples": float(scores.num_samples)}
 
-    def _results(self) -> dict[str, list[ResultBox]]:
-        """The gathered samples as result boxes, each token once."""
+    def _split_tokens(self) -> list[str]:
+        return self._ground_truth().tokens
+
+    def _ground_truth(self) -> GroundTruth:
+        if self._truth is None:
+            eval_set = resolve_eval_set(self.version, self.split)
+            self._truth = load_truth(self.data_root, self.version, eval_set)
+        return self._truth
+
+    def _score(self, path: Path, tokens: list[str], boxes: EvalBoxes, *, is_partial: bool) -> DetectionScores:
+        truth = self._ground_truth()
+        fits = tokens == truth.tokens or (is_partial and tokens and set(tokens) <= set(truth.tokens))
+        if not (fits and _is_sound(boxes)):
+            # Reading the file names what is wrong.
+            return evaluate_part(path, truth, self.out_dir) if is_partial else self.score_file(path)
+        part = truth.only(tokens) if is_partial else truth
+        return evaluate_and_write(boxes, part, self.out_dir, LIDAR_ONLY_META, is_partial=is_partial)
+
+    def _results(self, expected: Sequence[str]) -> tuple[list[str], EvalBoxes]:
+        """The gathered samples, each token once, in the order of the split whatever rank has seen them."""
         state = {name: dim_zero_cat(getattr(self, name)).cpu() for name in _STATES}
         counts = state["counts"].tolist()
-        parts = zip(*(torch.split(state[name], counts) for name in ("boxes", "scores", "labels")), strict=True)
-        results: dict[str, list[ResultBox]] = {}
-        for token, pose, part in zip(decode_tokens(state["token_bytes"]), state["poses"], parts, strict=True):
-            if token not in results:
-                results[token] = boxes_to_results(token, Detections(*part), pose.numpy(), self.class_names)
-        return results
+        parts = list(zip(*(torch.split(state[name], counts) for name in ("boxes", "scores", "labels")), strict=True))
+        seen: dict[str, int] = {}
+        for index, token in enumerate(decode_tokens(state["token_bytes"])):
+            seen.setdefault(token, index)
+        place = {token: index for index, token in enumerate(expected)}
+        tokens = sorted(seen, key=lambda token: place.get(token, len(place)))
+        rows = [seen[token] for token in tokens]
+        detections = [Detections(*parts[row]) for row in rows]
+        return tokens, detections_to_boxes(detections, state["poses"].numpy()[rows], self.class_names)
+
+
+def _is_sound(boxes: EvalBoxes) -> bool:
+    numbers = (boxes.center, boxes.size, boxes.rotation, boxes.velocity, boxes.score)
+    return all(bool(np.isfinite(column).all()) for column in numbers) and bool((boxes.size > 0).all())
 
 
 def encode_tokens(tokens: Sequence[str]) -> Tensor:
@@ -248,6 +277,6 @@ def _flat_names() -> list[str]:
     """Names of the values that `compute` returns, in a fixed order."""
     names = ["NDS", "mAP", *TP_ERRORS, "samples"]
     for detection_name in DETECTION_NAMES:
-        names += [f"AP/{detection_name}", *(f"AP/{detection_name}@{distance}" for distance in _DISTANCES_M)]
+        names += [f"AP/{detection_name}", *(f"AP/{detection_name}@{distance}" for distance in DISTANCES_M)]
         names += [f"{error[1:]}/{detection_name}" for error in TP_ERRORS]
     return names

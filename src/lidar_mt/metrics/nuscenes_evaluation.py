@@ -1,82 +1,20 @@
-"""Scores of a nuScenes result file, from the official evaluator (nuscenes-devkit, detection_cvpr_2019)."""
+"""Scores of a nuScenes result file or of boxes in memory, in seconds, equal to the official evaluator's."""
 
 from __future__ import annotations
 
-import contextlib
-import io
-from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nuscenes import NuScenes
-from nuscenes.eval.common.config import config_factory
-from nuscenes.eval.common.data_classes import EvalBoxes
-from nuscenes.eval.common.loaders import add_center_dist, filter_eval_boxes, load_gt_of_sample_tokens
-from nuscenes.eval.detection.data_classes import DetectionBox
-from nuscenes.eval.detection.evaluate import DetectionEval
-
-from lidar_mt.metrics.ground_truth import (
-    check_ground_truth,
-    has_ground_truth,
-    load_tables,
-    resolve_eval_set,
-    split_tokens,
-)
-from lidar_mt.metrics.result_check import check_results, read_results
-from lidar_mt.structures.errors import DataError, ResultError
-
-#: Name of each mean true-positive error and the devkit's key of it; without the m it is the error of one class.
-TP_ERRORS = {
-    "mATE": "trans_err",
-    "mASE": "scale_err",
-    "mAOE": "orient_err",
-    "mAVE": "vel_err",
-    "mAAE": "attr_err",
-}
-_CONFIG = "detection_cvpr_2019"
-
-
-@dataclass(frozen=True)
-class DetectionScores:
-    """Official nuScenes detection scores.
-
-    Attributes:
-        nds: nuScenes detection score, 0 to 1.
-        mean_ap: mean over all ten classes, 0 to 1; a class without ground truth counts as 0.
-        tp_errors: mATE [m], mASE [1-IoU], mAOE [rad], mAVE [m/s], mAAE [1-accuracy]; means over the classes that
-            define the error, in which a class without a match counts as 1.
-        class_ap: AP of each class, mean over the distances, 0 to 1.
-        class_distance_ap: AP of each class at each matching distance [m], 0 to 1.
-        class_tp_errors: the five errors of each class, keyed as in `tp_errors`; NaN where the class does not define it.
-        num_ground_truth: scored ground-truth boxes of each class (within its range, with at least one point).
-        num_samples: scored samples.
-        version: nuScenes version of the ground truth.
-        eval_set: split name of the evaluator.
-        is_partial: whether only a part of the split was scored; such numbers compare with nothing else.
-    """
-
-    nds: float
-    mean_ap: float
-    tp_errors: dict[str, float]
-    class_ap: dict[str, float]
-    class_distance_ap: dict[str, dict[float, float]]
-    class_tp_errors: dict[str, dict[str, float]]
-    num_ground_truth: dict[str, int]
-    num_samples: int
-    version: str
-    eval_set: str
-    is_partial: bool
-
-    def flat(self) -> dict[str, float]:
-        """All scores under one name each, for loggers: NDS, mAP, mATE, AP/car, AP/car@0.5, ATE/car and so on."""
-        flat = {"NDS": self.nds, "mAP": self.mean_ap, **self.tp_errors}
-        for name, ap in self.class_ap.items():
-            flat[f"AP/{name}"] = ap
-            flat.update({f"AP/{name}@{distance}": v for distance, v in self.class_distance_ap[name].items()})
-            flat.update({f"{error[1:]}/{name}": v for error, v in self.class_tp_errors[name].items()})
-        return flat
+from lidar_mt.metrics.detection_curves import Curves, detection_curves, labels_counted
+from lidar_mt.metrics.detection_scores import DetectionScores, scores_of, write_scores
+from lidar_mt.metrics.eval_boxes import EvalBoxes, counted_boxes
+from lidar_mt.metrics.eval_splits import resolve_eval_set
+from lidar_mt.metrics.nuscenes_truth import GroundTruth, load_truth
+from lidar_mt.metrics.result_reading import check_readable, read_result_boxes
+from lidar_mt.structures.errors import ResultError
+from lidar_mt.structures.nuscenes_splits import official_splits
 
 
 def evaluate_results(
@@ -86,22 +24,19 @@ def evaluate_results(
     eval_set: str,
     out_dir: str | Path,
     *,
-    plots: bool = False,
-    tables: NuScenes | None = None,
+    truth: GroundTruth | None = None,
 ) -> DetectionScores:
-    """Scores a result file on a whole split with the unmodified official evaluator.
+    """Scores a result file on a whole split.
 
-    The evaluator's own files (metrics_summary.json, metrics_details.json, with `plots` also plots/*.pdf) stay
-    in `out_dir`.
+    metrics_summary.json and metrics_details.json are left in `out_dir`, as the official evaluator writes them.
 
     Args:
         results_file: nuScenes result file.
-        data_root: folder of the official layout; tables and map masks are read, no sensor data.
+        data_root: folder of the official layout; only tables are read.
         version: nuScenes version, also a custom one ending in mini.
         eval_set: train, val, mini_train, mini_val or a split of the version's splits.json.
-        out_dir: folder of the evaluator's files, made if missing.
-        plots: whether the evaluator draws its curves, about a minute.
-        tables: already loaded tables of this version, which saves reading them again.
+        out_dir: folder for the evaluator's files, made if missing.
+        truth: ground truth of this version and split, which saves reading the tables again.
 
     Returns:
         The scores.
@@ -111,110 +46,79 @@ def evaluate_results(
         DataError: the tables are missing or damaged, or `out_dir` cannot be written.
         ResultError: the file does not fit the split.
 
-    Source: nuscenes-devkit 1.2.0, nuscenes.eval.detection.evaluate.DetectionEval.
+    Source: nuscenes-devkit 1.2.0, nuscenes.eval.detection.evaluate.DetectionEval; tests compare every number.
     """
     eval_set = resolve_eval_set(version, eval_set)
-    content = read_results(results_file)
-    tables = load_tables(data_root, version) if tables is None else tables
-    tokens = split_tokens(tables, eval_set)
-    check_results(content, tokens, str(results_file))
-    check_ground_truth(tables, tokens)
-    config = config_factory(_CONFIG)
-    with _quiet(out_dir):
-        if any(content["results"].values()) and has_ground_truth(tables, tokens):
-            evaluator = DetectionEval(tables, config, str(results_file), eval_set, str(out_dir), verbose=False)
-        else:
-            evaluator = _BoxEval(tables, config, content, tokens, out_dir)
-        return _run(evaluator, tables, eval_set, plots=plots, is_partial=False)
+    check_readable(results_file)  # before seconds go into the tables
+    truth = truth or load_truth(data_root, version, eval_set)
+    results = read_result_boxes(results_file, truth.tokens)
+    # Between equal scores the order decides: of the file, but of the split where that is a custom one.
+    boxes = results.for_samples(truth.tokens, in_their_order=truth.eval_set not in official_splits())
+    return evaluate_and_write(boxes, truth, out_dir, results.meta)
 
 
-def evaluate_part(results_file: str | Path, tables: NuScenes, eval_set: str, out_dir: str | Path) -> DetectionScores:
+def evaluate_part(results_file: str | Path, truth: GroundTruth, out_dir: str | Path) -> DetectionScores:
     """Scores a result file on just the samples it holds, for a validation that was cut short.
-
-    The same as `evaluate_results` but that the split's other samples are left out of the ground truth.
 
     Args:
         results_file: nuScenes result file.
-        tables: loaded tables.
-        eval_set: split that the samples must belong to.
-        out_dir: folder of the evaluator's files.
+        truth: ground truth of the whole split.
+        out_dir: folder for the evaluator's files.
 
     Returns:
         The scores, marked as partial.
 
     Raises:
-        ConfigError: as in `evaluate_results`.
-        DataError: as in `evaluate_results`.
+        DataError: `out_dir` cannot be written.
         ResultError: the file is empty, breaks the format or holds samples of another split.
     """
-    eval_set = resolve_eval_set(tables.version, eval_set)
-    content = read_results(results_file)
-    seen = [token for token in split_tokens(tables, eval_set) if token in content["results"]]
-    check_results(content, seen, str(results_file))
-    if not seen:
+    results = read_result_boxes(results_file, truth.tokens, is_partial=True)
+    if not results.tokens:
         raise ResultError(f"{results_file} holds no sample; nothing can be scored")
-    check_ground_truth(tables, seen)
-    with _quiet(out_dir):
-        evaluator = _BoxEval(tables, config_factory(_CONFIG), content, seen, out_dir)
-        return _run(evaluator, tables, eval_set, plots=False, is_partial=True)
+    seen = set(results.tokens)
+    part = truth.only([token for token in truth.tokens if token in seen])
+    boxes = results.for_samples(part.tokens, in_their_order=True)
+    return evaluate_and_write(boxes, part, out_dir, results.meta, is_partial=True)
 
 
-class _BoxEval(DetectionEval):  # type: ignore[misc]
-    """The official evaluator on chosen samples; its own constructor takes whole splits and fails without any box."""
-
-    def __init__(
-        self, tables: NuScenes, config: Any, content: Mapping[str, Any], tokens: Sequence[str], out_dir: str | Path
-    ) -> None:
-        self.nusc, self.cfg, self.meta, self.verbose = tables, config, content["meta"], False
-        self.output_dir, self.plot_dir = str(out_dir), str(Path(out_dir) / "plots")
-        self.sample_tokens = list(tokens)
-        predictions = EvalBoxes.deserialize({token: content["results"][token] for token in tokens}, DetectionBox)
-        self.pred_boxes = self._prepare(predictions)
-        self.gt_boxes = self._prepare(load_gt_of_sample_tokens(tables, self.sample_tokens, DetectionBox))
-
-    def _prepare(self, boxes: Any) -> Any:
-        # The devkit looks for the kind of box in the first one and fails when there is none.
-        if not boxes.all:
-            return boxes
-        return filter_eval_boxes(self.nusc, add_center_dist(self.nusc, boxes), self.cfg.class_range)
+def evaluate_and_write(
+    predictions: EvalBoxes,
+    truth: GroundTruth,
+    out_dir: str | Path,
+    meta: Mapping[str, Any],
+    *,
+    is_partial: bool = False,
+) -> DetectionScores:
+    """`evaluate_boxes`, with the official evaluator's files written into `out_dir`."""
+    begin = time.perf_counter()
+    scores, curves = evaluate_boxes(predictions, truth, is_partial=is_partial)
+    write_scores(out_dir, scores, curves, meta, time.perf_counter() - begin)
+    return scores
 
 
-@contextlib.contextmanager
-def _quiet(out_dir: str | Path) -> Iterator[None]:
-    """Makes the output folder and keeps the devkit's tables and progress bars off the terminal."""
-    try:
-        Path(out_dir).mkdir(parents=True, exist_ok=True)
-        with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(io.StringIO()):
-            yield
-    except OSError as error:
-        raise DataError(
-            f"cannot write the evaluation into {out_dir}: {error.strerror}; choose another folder"
-        ) from error
+def evaluate_boxes(
+    predictions: EvalBoxes, truth: GroundTruth, *, is_partial: bool = False
+) -> tuple[DetectionScores, Curves]:
+    """Scores predictions against the ground truth of their samples.
 
+    Args:
+        predictions: boxes whose `sample` counts the tokens of `truth`, in the order of the result file, which decides
+            between equal scores.
+        truth: ground truth.
+        is_partial: whether `truth` is only a part of its split.
 
-def _run(evaluator: Any, tables: NuScenes, eval_set: str, *, plots: bool, is_partial: bool) -> DetectionScores:
-    if plots:
-        Path(evaluator.plot_dir).mkdir(exist_ok=True)
-    summary = evaluator.main(plot_examples=0, render_curves=plots)
-    with contextlib.suppress(OSError):
-        Path(evaluator.plot_dir).rmdir()  # succeeds on the empty folder that the devkit always makes
-    counts = Counter(box.detection_name for box in evaluator.gt_boxes.all)
-    names = list(summary["mean_dist_aps"])
-    tp_errors = summary["label_tp_errors"]
-    return DetectionScores(
-        nds=float(summary["nd_score"]),
-        mean_ap=float(summary["mean_ap"]),
-        tp_errors={name: float(summary["tp_errors"][key]) for name, key in TP_ERRORS.items()},
-        class_ap={name: float(summary["mean_dist_aps"][name]) for name in names},
-        class_distance_ap={
-            name: {float(d): float(ap) for d, ap in summary["label_aps"][name].items()} for name in names
-        },
-        class_tp_errors={
-            name: {error: float(tp_errors[name][key]) for error, key in TP_ERRORS.items()} for name in names
-        },
-        num_ground_truth={name: counts[name] for name in names},
-        num_samples=len(evaluator.sample_tokens),
-        version=str(tables.version),
-        eval_set=eval_set,
+    Returns:
+        The scores and the curves they were drawn from.
+    """
+    counted = counted_boxes(predictions, truth.ego_xy, truth.racks)
+    targets = truth.boxes.select(counted_boxes(truth.boxes, truth.ego_xy, truth.racks))
+    curves = detection_curves(predictions, counted, targets)
+    scores = scores_of(
+        curves,
+        labels_counted(targets.label),
+        num_samples=len(truth.tokens),
+        version=truth.version,
+        eval_set=truth.eval_set,
         is_partial=is_partial,
     )
+    return scores, curves

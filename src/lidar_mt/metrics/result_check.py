@@ -9,9 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from nuscenes.eval.detection.constants import ATTRIBUTE_NAMES, DETECTION_NAMES
-
-from lidar_mt.metrics.nuscenes_results import MAX_BOXES_PER_SAMPLE
+from lidar_mt.metrics.detection_protocol import ATTRIBUTE_NAMES, DETECTION_NAMES, MAX_BOXES_PER_SAMPLE
 from lidar_mt.structures.errors import ResultError
 
 _NAMED = 3  # offending tokens named in a message; the rest is counted

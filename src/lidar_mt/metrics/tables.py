@@ -12,8 +12,9 @@ from rich import box
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 
+from lidar_mt.metrics.detection_protocol import TP_ERRORS
+from lidar_mt.metrics.detection_scores import DetectionScores
 from lidar_mt.metrics.json_files import nan_to_none, write_json
-from lidar_mt.metrics.nuscenes_evaluation import TP_ERRORS, DetectionScores
 
 _UNITS = {"mATE": "m", "mASE": "1-IoU", "mAOE": "rad", "mAVE": "m/s", "mAAE": "1-acc"}
 _ABSENT = "-"

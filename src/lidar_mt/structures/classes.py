@@ -25,6 +25,25 @@ DETECTION_CLASSES = (
 LIDARSEG_DRIVEABLE = 24
 
 
+# Written out, because the devkit's own table takes seconds to import in every worker process; a test compares them.
+_DETECTION_NAMES = {
+    "human.pedestrian.adult": "pedestrian",
+    "human.pedestrian.child": "pedestrian",
+    "human.pedestrian.construction_worker": "pedestrian",
+    "human.pedestrian.police_officer": "pedestrian",
+    "movable_object.barrier": "barrier",
+    "movable_object.trafficcone": "traffic_cone",
+    "vehicle.bicycle": "bicycle",
+    "vehicle.bus.bendy": "bus",
+    "vehicle.bus.rigid": "bus",
+    "vehicle.car": "car",
+    "vehicle.construction": "construction_vehicle",
+    "vehicle.motorcycle": "motorcycle",
+    "vehicle.trailer": "trailer",
+    "vehicle.truck": "truck",
+}
+
+
 @dataclass(frozen=True)
 class Classes:
     """What the two tasks predict.
@@ -54,6 +73,11 @@ class Classes:
     def group_labels(self) -> tuple[tuple[int, ...], ...]:
         """Label of each class of each group, in the groups' own order."""
         return tuple(tuple(self.detection.index(name) for name in group) for group in self.groups)
+
+
+def detection_name(category: str) -> str:
+    """Detection class of a nuScenes category, '' for a category of no detection class."""
+    return _DETECTION_NAMES.get(category, "")
 
 
 def _names(group: Sequence[str]) -> tuple[str, ...]:

@@ -19,3 +19,7 @@ class ResultError(LidarMtError):
 
 class CheckpointError(LidarMtError):
     """A checkpoint is missing, damaged or does not fit the model."""
+
+
+class TrainingError(LidarMtError):
+    """Training cannot go on: losses or weights that are no numbers."""

@@ -18,10 +18,9 @@ from lidar_mt.structures.grid import Grid
 from lidar_mt.structures.outputs import Detections
 from lidar_mt.visualization import bev_axes, bev_raster, palette
 from lidar_mt.visualization.bev_axes import BoxLayer, visible_boxes
-from lidar_mt.visualization.figure import new_figure, save_figure, to_image_tensor
-from lidar_mt.visualization.legend import MIN_HEIGHT_PX as LEGEND_MIN_PX
-from lidar_mt.visualization.legend import WIDTH_PX as LEGEND_PX
+from lidar_mt.visualization.figure import save_figure, to_image_tensor
 from lidar_mt.visualization.legend import Legend
+from lidar_mt.visualization.panels import map_panels
 
 __all__ = ["draw_bev", "draw_comparison", "save_figure", "to_image_tensor"]
 
@@ -30,7 +29,6 @@ Array = Tensor | npt.NDArray[Any]
 
 _SINGLE_PX = 1000
 _PAIR_PX = 780
-_LEFT_PX, _RIGHT_PX, _TOP_PX, _BOTTOM_PX, _GAP_PX = 60, 20, 56, 50, 28
 
 
 def draw_bev(
@@ -79,7 +77,7 @@ def draw_bev(
     elif surface_truth is not None:
         bev_raster.paint_surfaces(image, surface_truth, colors, bev_raster.VOTED_OPACITY)
 
-    figure, (axes,), legend = _layout(image.shape[:2], panels=1, title=title)
+    figure, (axes,), legend = map_panels(image.shape[:2], 1, title)
     bev_axes.draw_map(axes, image, grid)
     if truth is not None and predicted is not None:
         bev_axes.draw_truth(axes, truth)
@@ -138,7 +136,7 @@ def draw_comparison(
     if surface_truth is not None:
         bev_raster.paint_surfaces(images[0], surface_truth, colors, bev_raster.VOTED_OPACITY)
 
-    figure, panels, legend = _layout(shape, panels=2, title=title)
+    figure, panels, legend = map_panels(shape, 2, title)
     for axes, image, boxes, name in zip(panels, images, (truth, predicted), ("Truth", "Prediction"), strict=True):
         bev_axes.draw_map(axes, image, grid)
         bev_axes.name_panel(axes, name)
@@ -170,26 +168,6 @@ def _annotated(boxes: Array, labels: Array | None, grid: Grid) -> BoxLayer:
         raise ValueError("truth_boxes were given without truth_labels")
     numbers = _numpy(labels)
     return visible_boxes(_numpy(boxes)[numbers >= 0], numbers[numbers >= 0], grid)
-
-
-def _layout(panel_shape: tuple[int, ...], panels: int, title: str) -> tuple[Figure, list[Any], Legend]:
-    """A figure with `panels` maps of exactly `panel_shape` pixels side by side and a legend at the right."""
-    rows, columns = panel_shape[:2]
-    width = _LEFT_PX + panels * columns + panels * _GAP_PX + LEGEND_PX + _RIGHT_PX
-    legend_rows = max(rows, LEGEND_MIN_PX)
-    height = _TOP_PX + legend_rows + _BOTTOM_PX
-    figure = new_figure(width, height)
-
-    def axes_at(left: int, size: tuple[int, int]) -> Any:
-        bottom = height - _TOP_PX - size[1]
-        return figure.add_axes((left / width, bottom / height, size[0] / width, size[1] / height))
-
-    maps = [axes_at(_LEFT_PX + i * (columns + _GAP_PX), (columns, rows)) for i in range(panels)]
-    legend = Legend(axes_at(width - LEGEND_PX - _RIGHT_PX, (LEGEND_PX, legend_rows)), legend_rows)
-    figure.text(
-        _LEFT_PX / width, 1 - _TOP_PX / 2 / height, title, color=palette.INK, fontsize=13, weight="bold", va="center"
-    )
-    return figure, maps, legend
 
 
 def _write_boxes(

@@ -54,7 +54,11 @@ def paint_surfaces(image: Image, label_map: npt.NDArray[Any], colors: Sequence[s
 
 
 def paint_surface_errors(
-    image: Image, predicted: npt.NDArray[Any], truth: npt.NDArray[Any], colors: Sequence[str | None]
+    image: Image,
+    predicted: npt.NDArray[Any],
+    truth: npt.NDArray[Any],
+    colors: Sequence[str | None],
+    opacity: float = VOTED_OPACITY,
 ) -> None:
     """Marks cells where a predicted BEV label map is wrong, in place.
 
@@ -66,12 +70,13 @@ def paint_surface_errors(
         predicted: (H, W) integer labels, any resolution, row 0 at the smallest y.
         truth: (H, W) integer labels with -1 where unknown, any resolution.
         colors: of each label; None is not drawn.
+        opacity: of the marks over what the image shows already, 0 to 1.
     """
     drawn = np.array([color is not None for color in colors] + [False])  # label -1 reads the last entry
     predicted, truth = _enlarge(predicted, image.shape[:2]), _enlarge(truth, image.shape[:2])
     wrong = (predicted != truth) & (truth >= 0)
-    _blend(image, wrong & drawn[truth], palette.MISSED, VOTED_OPACITY)
-    _blend(image, wrong & drawn[predicted] & ~drawn[truth], palette.FALSE_ALARM, VOTED_OPACITY)
+    _blend(image, wrong & drawn[truth], palette.MISSED, opacity)
+    _blend(image, wrong & drawn[predicted] & ~drawn[truth], palette.FALSE_ALARM, opacity)
 
 
 def paint_points(image: Image, points: npt.NDArray[Any], grid: Grid) -> None:

@@ -9,7 +9,8 @@ from tests.helpers.tiny_lidar import VERSION
 
 from lidar_mt.data.cbgs import BalancedSampler
 from lidar_mt.data.datamodule import LidarDataModule
-from lidar_mt.data.layout import meta_path
+from lidar_mt.data.layout import meta_path, store_path
+from lidar_mt.data.lmdb_store.lmdb_records import LmdbRecords
 from lidar_mt.data.packing import pack_split
 from lidar_mt.data.transforms import GlobalRotationScaling
 from lidar_mt.structures.classes import DETECTION_CLASSES, Classes
@@ -111,6 +112,30 @@ def test_steps_per_epoch_is_known_in_advance(packed, batch_size, world_size, ste
     assert module.steps_per_epoch(world_size) == steps
     if world_size == 1:
         assert len(module.train_dataloader()) == steps
+
+
+class InMemory:
+    """Packed splits as dicts."""
+
+    def __init__(self, packed):
+        self._packed = packed
+
+    def open(self, version, split):
+        store = LmdbRecords(store_path(self._packed, version, split))
+        keys = list(store.keys())
+        return {key: bytes(store.get(key)) for key in keys}
+
+
+@pytest.mark.parametrize("cbgs", [False, True])
+def test_splits_may_lie_in_any_store(packed, cbgs):
+    elsewhere = LidarDataModule(
+        "nowhere", VERSION, "val", "val", CLASSES, batch_size=3, cbgs=cbgs, num_workers=1, stores=InMemory(packed)
+    )
+    here = LidarDataModule(str(packed), VERSION, "val", "val", CLASSES, batch_size=3, cbgs=cbgs)
+    assert elsewhere.has_lidarseg()
+    assert elsewhere.steps_per_epoch() == here.steps_per_epoch()
+    for name in ("train_dataloader", "val_dataloader"):
+        assert_same(*(batches(getattr(module, name)(), 0) for module in (here, elsewhere)))
 
 
 def test_splits_and_folders(packed):

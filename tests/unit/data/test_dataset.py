@@ -11,6 +11,7 @@ from tests.helpers.tiny_lidar import VERSION
 from lidar_mt.data.dataset import NuScenesLidarDataset
 from lidar_mt.data.layout import store_path
 from lidar_mt.data.lmdb_store.codec import INDEX_KEY
+from lidar_mt.data.lmdb_store.points import PointColumns
 from lidar_mt.data.lmdb_store.reader import StoreReader
 from lidar_mt.data.lmdb_store.records import Array, IndexRecord
 from lidar_mt.data.lmdb_store.writer import StoreWriter
@@ -54,14 +55,16 @@ def test_evaluation_merges_the_nearest_sweeps(store):
         record = reader.keyframe(reader.sample_tokens[index].decode())
         sweeps = [
             Sweep(
-                reader.sweep(ref.token),
+                PointColumns.of(reader.sweep(ref.token)),
                 ref.keyframe_from_sweep.numpy(),
                 (record.timestamp_us - ref.timestamp_us) * 1e-6,
             )
             for ref in record.sweeps[:9]
         ]
         sample = NuScenesLidarDataset(store, CLASSES)[index]
-        np.testing.assert_array_equal(sample.points, merge_sweeps(reader.sweep(record.lidar_token), sweeps, 9))
+        np.testing.assert_array_equal(
+            sample.points, merge_sweeps(PointColumns.of(reader.sweep(record.lidar_token)), sweeps, 9)
+        )
         assert len(np.unique(sample.points[:, 4])) == (1, 6, 10, 10)[index]
         assert sample.lidarseg.tolist() == record.lidarseg.numpy().tolist()
         assert sample.num_keyframe_points == len(sample.lidarseg)

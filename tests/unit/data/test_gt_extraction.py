@@ -10,6 +10,7 @@ from tests.helpers.tiny_lidar import VERSION
 
 from lidar_mt.data.gt_extraction import ChunkJob, object_points, read_part, run_chunk
 from lidar_mt.data.layout import store_path
+from lidar_mt.data.lmdb_store.points import PointColumns
 from lidar_mt.data.lmdb_store.reader import StoreReader
 from lidar_mt.data.packing import pack_split
 from lidar_mt.data.sweeps import Sweep
@@ -22,7 +23,7 @@ def box(x, y, z=0.0, w=2.0, l=4.0, h=2.0, yaw=0.0):  # noqa: E741
 
 def test_points_are_relative_to_the_centre_and_not_rotated():
     points = np.array([[11.0, 5.5, 0.5, 7.0, 3.0], [30.0, 0.0, 0.0, 1.0, 1.0]], dtype=np.float32)
-    (found,) = object_points(points, [], np.array([box(10.0, 5.0, yaw=1.0)], dtype=np.float32))
+    (found,) = object_points(PointColumns.of(points), [], np.array([box(10.0, 5.0, yaw=1.0)], dtype=np.float32))
     np.testing.assert_array_equal(found, [[1.0, 0.5, 0.5, 7.0, 0.0]])
 
 
@@ -33,7 +34,7 @@ def test_sweeps_follow_with_their_lags_in_the_keyframes_frame_and_the_own_roof_i
     # The second point lies on the roof of the sweep's own vehicle, inside the first box after the shift.
     raw = np.array([[0.0, 1.5, 0, 3, 0], [0.5, 0.5, 0, 4, 0], [-10.0, 1.5, 0, 5, 0]], dtype=np.float32)
     boxes = np.array([box(10, 0, l=6, w=6), box(0, 0, l=6, w=6), box(50, 50)], dtype=np.float32)
-    near, own, none = object_points(keyframe, [Sweep(raw, shift, 0.25)], boxes)
+    near, own, none = object_points(PointColumns.of(keyframe), [Sweep(PointColumns.of(raw), shift, 0.25)], boxes)
     np.testing.assert_allclose(near, [[0, 0, 0, 1, 0], [0, 1.5, 0, 3, 0.25]], atol=1e-6)
     np.testing.assert_allclose(own, [[0, 1.5, 0, 5, 0.25]], atol=1e-6)
     assert none.shape == (0, 5)
@@ -59,10 +60,11 @@ def test_a_chunk_stores_what_the_devkit_finds(name, request, tmp_path):
     else:
         root, version = request.getfixturevalue("raw"), VERSION
     pack_split(root, version, "val", tmp_path)
-    reader = StoreReader(store_path(tmp_path, version, "val"))
+    store = store_path(tmp_path, version, "val")
+    reader = StoreReader(store)
     (tmp_path / "points").mkdir()
     keyframes = reader.manifest.keyframes
-    job = ChunkJob(reader.path, tmp_path / "points", tmp_path / "0.part", DETECTION_CLASSES, 0, keyframes)
+    job = ChunkJob(store, tmp_path / "points", tmp_path / "0.part", DETECTION_CLASSES, 0, keyframes)
     assert read_part(job) is None
     assert run_chunk(job) == keyframes
     devkit = NuScenes(version, str(root), verbose=False)

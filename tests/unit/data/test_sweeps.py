@@ -3,6 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from lidar_mt.data.lmdb_store.points import PointColumns
 from lidar_mt.data.sweeps import Sweep, choose_sweeps, merge_sweeps, remove_close
 
 
@@ -22,9 +23,9 @@ def rigid(seed: int) -> np.ndarray:
 def slow_merge(keyframe, sweeps, num_sweeps):
     """Point by point, in float64."""
     rows = [[x, y, z, intensity, 0.0] for x, y, z, intensity, _ in keyframe.tolist()]
-    sweeps = sweeps or [Sweep(keyframe, np.eye(4), 0.0)] * num_sweeps
+    sweeps = sweeps or [Sweep(PointColumns.of(keyframe), np.eye(4), 0.0)] * num_sweeps
     for sweep in sweeps:
-        for x, y, z, intensity, _ in sweep.points.tolist():
+        for x, y, z, intensity in np.vstack([sweep.points.xyz, sweep.points.intensity]).T.tolist():
             if abs(x) < 1 and abs(y) < 1:
                 continue
             moved = sweep.keyframe_from_sweep @ [x, y, z, 1.0]
@@ -35,36 +36,37 @@ def slow_merge(keyframe, sweeps, num_sweeps):
 @pytest.mark.parametrize("count", [0, 1, 3])
 def test_merging_equals_the_slow_version(count):
     keyframe = cloud(0)
-    sweeps = [Sweep(cloud(i), rigid(i), 0.05 * i) for i in range(1, count + 1)]
-    merged = merge_sweeps(keyframe, sweeps, 9)
+    sweeps = [Sweep(PointColumns.of(cloud(i)), rigid(i), 0.05 * i) for i in range(1, count + 1)]
+    merged = merge_sweeps(PointColumns.of(keyframe), sweeps, 9)
     assert merged.dtype == np.float32
     np.testing.assert_allclose(merged, slow_merge(keyframe, sweeps, 9), atol=1e-5)
 
 
 def test_inputs_are_left_alone_and_may_be_read_only():
-    keyframe, sweep = cloud(0), Sweep(cloud(1), rigid(1), 0.05)
-    kept = keyframe.copy(), sweep.points.copy()
-    keyframe.flags.writeable = sweep.points.flags.writeable = False
-    merge_sweeps(keyframe, [sweep], 9)
+    keyframe, points = cloud(0), cloud(1)
+    kept = keyframe.copy(), points.copy()
+    keyframe.flags.writeable = points.flags.writeable = False
+    merge_sweeps(PointColumns.of(keyframe), [Sweep(PointColumns.of(points), rigid(1), 0.05)], 9)
     np.testing.assert_array_equal(keyframe, kept[0])
-    np.testing.assert_array_equal(sweep.points, kept[1])
+    np.testing.assert_array_equal(points, kept[1])
 
 
 def test_the_keyframe_keeps_its_close_points_and_a_repeated_one_does_not():
     keyframe = np.array([[0.5, 0.5, 0, 9, 3], [5, 5, 0, 8, 4]], dtype=np.float32)
-    merged = merge_sweeps(keyframe, [], 2)
+    merged = merge_sweeps(PointColumns.of(keyframe), [], 2)
     assert merged.tolist() == [[0.5, 0.5, 0, 9, 0], [5, 5, 0, 8, 0], [5, 5, 0, 8, 0], [5, 5, 0, 8, 0]]
 
 
 def test_without_any_sweep_wanted_the_keyframe_stands_alone():
-    assert len(merge_sweeps(cloud(0), [], 0)) == 50
+    assert len(merge_sweeps(PointColumns.of(cloud(0)), [], 0)) == 50
 
 
 def test_closeness_is_judged_in_the_sweeps_own_frame():
     shift = np.eye(4)
     shift[0, 3] = 30.0
     points = np.array([[0.5, 0.5, 0, 0, 0], [-30.0, 0.5, 0, 0, 0]], dtype=np.float32)
-    merged = merge_sweeps(np.zeros((0, 5), dtype=np.float32), [Sweep(points, shift, 0.1)], 9)
+    nothing = PointColumns.of(np.zeros((0, 5), dtype=np.float32))
+    merged = merge_sweeps(nothing, [Sweep(PointColumns.of(points), shift, 0.1)], 9)
     # The first is the own roof though it would come to rest at 30.5 m; the second lands on the sensor and stays.
     np.testing.assert_allclose(merged, [[0.0, 0.5, 0.0, 0.0, 0.1]], atol=1e-6)
 

@@ -4,7 +4,7 @@ import logging
 import pytest
 import torch
 
-from lidar_mt.metrics.ground_truth import load_tables, split_tokens
+from lidar_mt.metrics.devkit_tables import load_tables, split_tokens
 from lidar_mt.metrics.nuscenes_detection import NuScenesDetectionMetric, decode_tokens, encode_tokens
 from lidar_mt.metrics.nuscenes_evaluation import evaluate_results
 from lidar_mt.metrics.nuscenes_results import boxes_to_results, write_results

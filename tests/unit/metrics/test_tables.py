@@ -5,7 +5,8 @@ import math
 import pytest
 from rich.console import Console
 
-from lidar_mt.metrics.nuscenes_evaluation import TP_ERRORS, DetectionScores
+from lidar_mt.metrics.detection_protocol import TP_ERRORS
+from lidar_mt.metrics.detection_scores import DetectionScores
 from lidar_mt.metrics.tables import print_scores, write_metrics
 
 NAN = math.nan

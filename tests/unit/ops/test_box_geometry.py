@@ -6,10 +6,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from lidar_mt.ops.box_geometry import bev_intersection, bev_iou, bev_iou_matrix, circles_meet, squared_distances
+from lidar_mt.ops.box_geometry import (
+    Rectangles,
+    bev_intersection,
+    bev_iou,
+    bev_iou_matrix,
+    circles_meet,
+    iou_exceeds,
+    squared_distances,
+)
 from tests.helpers import slow_boxes
 
-TOLERANCE = {torch.float32: 1e-4, torch.float64: 1e-6}
+# Of the IoU, for boxes of either precision: shapely is given the very numbers that float32 holds.
+TOLERANCE = 1e-6
 DTYPES = pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 
 
@@ -30,7 +39,7 @@ def _assert_like_shapely(first, second):
     wanted = slow_boxes.iou_matrix(first.double().tolist(), second.double().tolist())
     found = bev_iou_matrix(first, second)
     assert found.dtype == first.dtype
-    np.testing.assert_allclose(found.double(), wanted, atol=TOLERANCE[first.dtype], rtol=0)
+    np.testing.assert_allclose(found.double(), wanted, atol=TOLERANCE, rtol=0)
     return np.array(wanted)
 
 
@@ -82,19 +91,47 @@ def test_known_areas():
     assert bev_iou(same, same).item() == pytest.approx(1, abs=1e-12)
 
 
-angles = st.floats(-7, 7)
-sizes = st.floats(0.05, 20)
-shifts = st.floats(-6, 6)
+def _either(*strategies):
+    return st.one_of(*strategies)
+
+
+right_angles = st.integers(-8, 8).map(lambda quarter: quarter * math.pi / 2)
+tiny_turns = st.sampled_from([0.0, 1e-12, 1e-9, 1e-7, 1e-5, -1e-7])
+angles = _either(st.floats(-7, 7), right_angles, st.tuples(right_angles, tiny_turns).map(sum))
+sizes = _either(st.floats(0.05, 20), st.sampled_from([1.0, 2.0, 4.0]), st.sampled_from([0.0, 1e-6, 1e-4, 0.01, 60.0]))
+shifts = _either(st.floats(-6, 6), st.sampled_from([0.0, 1.0, 2.0, -2.0, 4.0, 3.9999999, 1e-7]))
+places = st.sampled_from([(0.0, 0.0), (48.3, -51.1), (61234.5, -43210.25), (1e6, 3e6)])
+
+
+@DTYPES
+@settings(max_examples=400, deadline=None)
+@given(
+    places, shifts, shifts, st.tuples(sizes, sizes), st.one_of(st.none(), st.tuples(sizes, sizes)), angles,
+    st.one_of(st.none(), angles),
+)  # fmt: skip
+def test_iou_like_shapely(dtype, place, dx, dy, size, other_size, yaw, other_yaw):
+    """None repeats the first box's size or yaw: equal edges, identical boxes, quarter turns."""
+    a = _box(*place, *size, yaw)
+    b = _box(place[0] + dx, place[1] + dy, *(other_size or size), yaw if other_yaw is None else other_yaw)
+    first, second = torch.tensor([a], dtype=dtype), torch.tensor([b], dtype=dtype)
+    wanted = slow_boxes.iou_about_origin(*first.double().tolist(), *second.double().tolist())
+    found = bev_iou(first, second)
+    assert found.dtype == dtype
+    assert found.item() == pytest.approx(wanted, abs=TOLERANCE)
+    assert bev_iou(second, first).item() == pytest.approx(wanted, abs=TOLERANCE)
+    for threshold in (0.0, 0.05, 0.2, 0.5, 0.9):
+        # At the threshold itself the two ways of computing may round to different sides.
+        if abs(wanted - threshold) > 1e-9:
+            outlines = Rectangles.of(first), Rectangles.of(second)
+            assert iou_exceeds(*outlines, threshold).item() == (wanted > threshold), threshold
 
 
 @settings(max_examples=150, deadline=None)
-@given(shifts, shifts, sizes, sizes, sizes, sizes, angles, angles)
-def test_iou_like_shapely_and_unmoved_by_a_common_motion(dx, dy, w1, l1, w2, l2, yaw1, yaw2):
+@given(st.floats(-6, 6), st.floats(-6, 6), *[st.floats(0.05, 20)] * 4, st.floats(-7, 7), st.floats(-7, 7))
+def test_iou_is_unmoved_by_a_common_motion(dx, dy, w1, l1, w2, l2, yaw1, yaw2):
     a, b = _box(0, 0, w1, l1, yaw1), _box(dx, dy, w2, l2, yaw2)
     first, second = torch.tensor([a], dtype=torch.float64), torch.tensor([b], dtype=torch.float64)
     found = bev_iou(first, second).item()
-    assert found == pytest.approx(slow_boxes.iou(a, b), abs=1e-6)
-    assert found == pytest.approx(bev_iou(second, first).item(), abs=1e-9)
     turn = 0.9
     moved = [
         torch.tensor(
@@ -106,9 +143,25 @@ def test_iou_like_shapely_and_unmoved_by_a_common_motion(dx, dy, w1, l1, w2, l2,
     assert found == pytest.approx(bev_iou(*moved).item(), abs=1e-9)
 
 
+@pytest.mark.parametrize("threshold", [0.0, 0.1, 0.2, 0.5, 0.8])
+def test_bounds_decide_like_the_exact_iou(threshold):
+    first = _random_boxes(11, 20_000, 3, torch.float64)
+    second = first + 0.05 * _random_boxes(12, 20_000, 3, torch.float64)
+    exact = bev_iou(first, second) > threshold
+    assert torch.equal(iou_exceeds(Rectangles.of(first), Rectangles.of(second), threshold), exact)
+    assert 0.05 < exact.float().mean() < 0.95 or threshold == 0
+
+
+def test_far_from_the_origin_float32_boxes_lose_nothing():
+    """The boxes' own rounding is theirs; the overlap of what they say is exact."""
+    near, far = (_random_boxes(8, 60, 4, torch.float32, centre) for centre in ((0.0, 0.0), (2.0e6, -3.0e6)))
+    _assert_like_shapely(near, near)
+    _assert_like_shapely(far, far)
+
+
 def test_circles_never_hide_an_overlap():
     boxes = _random_boxes(2, 80, 25, torch.float64)
-    meet = circles_meet(boxes, boxes)
+    meet = circles_meet(Rectangles.of(boxes), Rectangles.of(boxes))
     overlap = np.array(slow_boxes.iou_matrix(boxes.tolist(), boxes.tolist())) > 0
     assert not (overlap & ~meet.numpy()).any()
     assert 0 < meet.float().mean() < 0.5

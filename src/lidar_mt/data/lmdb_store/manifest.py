@@ -35,6 +35,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
         tables_hash: of the tables that were read, see `hash_files`.
         records_hash: of all records, see `hash_records`.
         data_bytes: size of the data file.
+        skipped_files: point files that were damaged and left out.
     """
 
     schema_version: int
@@ -50,6 +51,7 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     data_bytes: int
     raw_bytes: int = 0
     tables_hash: str = ""
+    skipped_files: int = 0
 
 
 def hash_records(scenes: Iterable[tuple[bytes, int]]) -> str:
@@ -107,15 +109,52 @@ def read_manifest(folder: Path) -> Manifest:
             "or name another split or version"
         )
     path = folder / MANIFEST_NAME
+    again = f"remove {folder} and run `make pack-data`"
     try:
-        text = path.read_bytes()
-        _check_schema(folder, msgspec.json.decode(text, type=_Schema))
-        manifest = msgspec.json.decode(text, type=Manifest)
+        manifest = parse_manifest(path.read_bytes(), folder)
     except FileNotFoundError as error:
         raise DataError(f"no finished lmdb at {folder} ({MANIFEST_NAME} is missing); run `make pack-data`") from error
-    except (msgspec.DecodeError, UnicodeDecodeError, OSError) as error:
-        raise DataError(f"{path} cannot be read: {error}; remove {folder} and run `make pack-data`") from error
-    _check(folder, manifest)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error}; {again}") from error
+    data = folder / DATA_NAME
+    found_bytes = data.stat().st_size if data.is_file() else 0
+    if found_bytes != manifest.data_bytes:
+        raise DataError(
+            f"{data} has {found_bytes} bytes, its manifest says {manifest.data_bytes}: the file is truncated or was "
+            f"replaced; {again}"
+        )
+    return manifest
+
+
+def parse_manifest(text: bytes, folder: Path | None = None) -> Manifest:
+    """Reads the text of a manifest.
+
+    Args:
+        text: JSON.
+        folder: of the store, to name in messages; None is a store without a folder.
+
+    Raises:
+        DataError: the text is damaged, or of another schema or convention.
+    """
+    where, path = ("the store", MANIFEST_NAME) if folder is None else (folder, folder / MANIFEST_NAME)
+    again = "" if folder is None else f"remove {folder} and "
+    try:
+        schema = msgspec.json.decode(text, type=_Schema)
+        if schema.schema_version != SCHEMA_VERSION:
+            out = "DIR" if folder is None else folder.parent.parent
+            raise DataError(
+                f"{where} has schema version {schema.schema_version}, this program reads {SCHEMA_VERSION}; pack it "
+                f"again: `python -m lidar_mt.pack_data src=RAW version={schema.source_version} split={schema.split} "
+                f"out={out} overwrite=true`"
+            )
+        manifest = msgspec.json.decode(text, type=Manifest)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise DataError(f"{path} cannot be read: {error}; {again}run `make pack-data`") from error
+    if manifest.convention != CONVENTION:
+        raise DataError(
+            f"{where} has convention {manifest.convention!r}, this program reads {CONVENTION!r}; "
+            f"{again}run `make pack-data`"
+        )
     return manifest
 
 
@@ -125,27 +164,3 @@ class _Schema(msgspec.Struct):
     schema_version: int
     source_version: str = "..."
     split: str = "..."
-
-
-def _check_schema(folder: Path, schema: _Schema) -> None:
-    if schema.schema_version != SCHEMA_VERSION:
-        raise DataError(
-            f"{folder} has schema version {schema.schema_version}, this program reads {SCHEMA_VERSION}; pack it again: "
-            f"`python -m lidar_mt.pack_data src=RAW version={schema.source_version} split={schema.split} "
-            f"out={folder.parent.parent} overwrite=true`"
-        )
-
-
-def _check(folder: Path, manifest: Manifest) -> None:
-    if manifest.convention != CONVENTION:
-        raise DataError(
-            f"{folder} has convention {manifest.convention!r}, this program reads {CONVENTION!r}; "
-            "remove it and run `make pack-data`"
-        )
-    data = folder / DATA_NAME
-    found_bytes = data.stat().st_size if data.is_file() else 0
-    if found_bytes != manifest.data_bytes:
-        raise DataError(
-            f"{data} has {found_bytes} bytes, its manifest says {manifest.data_bytes}: the file is truncated or was "
-            f"replaced; remove {folder} and run `make pack-data`"
-        )

@@ -12,6 +12,7 @@ float32.
 from __future__ import annotations
 
 import threading
+from dataclasses import dataclass
 
 import msgspec
 import numpy as np
@@ -31,6 +32,27 @@ POINT_BYTES = _COLUMNS * _FLOAT_BYTES
 # Forms of a column.
 _FLOATS, _BYTES, _BEAM_PATTERN = "f4", "u1-zstd", "index-mod-32"
 _ZSTD_LEVEL = 1
+
+
+@dataclass(frozen=True)
+class PointColumns:
+    """The points of a sweep, axis by axis, without their rings.
+
+    Attributes:
+        xyz: (3, P) float32 x, y, z [m] in the sweep's own LiDAR frame.
+        intensity: (P,) float32 or uint8, [0, 255].
+    """
+
+    xyz: Points
+    intensity: Points | npt.NDArray[np.uint8]
+
+    @classmethod
+    def of(cls, points: Points) -> PointColumns:
+        """The same points as columns. `points`: (P, >=4) float32 x y z intensity; memory is shared."""
+        return cls(points[:, :3].T, points[:, 3])
+
+    def __len__(self) -> int:
+        return self.xyz.shape[1]
 
 
 class Column(msgspec.Struct, array_like=True, frozen=True):
@@ -56,16 +78,19 @@ class Column(msgspec.Struct, array_like=True, frozen=True):
             return cls(_BYTES, memoryview(zstandard.ZstdCompressor(level=_ZSTD_LEVEL).compress(small.tobytes())))
         return cls(_FLOATS, memoryview(values.astype("<f4").tobytes()))
 
-    def unpack(self, out: Points) -> None:
-        """Writes the values into `out`, (P,) float32. Raises DataError when there are not P of them."""
+    def values(self, count: int) -> Points | npt.NDArray[np.uint8]:
+        """The values in a type that holds them, (count,), read-only; they may share memory with the record.
+
+        Raises:
+            DataError: there is another number of them.
+        """
         if self.form == _BEAM_PATTERN and not self.data:
-            out[:] = _beam_pattern(len(out))
-        elif self.form == _BYTES:
-            out[:] = np.frombuffer(_decompress(self.data, len(out)), np.uint8)
-        elif self.form == _FLOATS and len(self.data) == out.nbytes:
-            out[:] = np.frombuffer(self.data, "<f4")
-        else:
-            raise DataError(f"packed column of form {self.form!r} has {len(self.data)} bytes for {len(out)} points")
+            return _beam_pattern(count)
+        if self.form == _BYTES:
+            return np.frombuffer(_decompress(self.data, count), np.uint8)
+        if self.form == _FLOATS and len(self.data) == _FLOAT_BYTES * count:
+            return _floats(self.data)
+        raise DataError(f"packed column of form {self.form!r} has {len(self.data)} bytes for {count} points")
 
 
 class PackedPoints(msgspec.Struct, array_like=True, frozen=True):
@@ -96,6 +121,16 @@ class PackedPoints(msgspec.Struct, array_like=True, frozen=True):
         xyz = memoryview(columns[:3].astype("<f4", copy=False).tobytes())
         return cls(len(points), xyz, Column.pack(columns[3]), Column.pack(columns[4]))
 
+    def columns(self) -> PointColumns:
+        """The points without their rings, sharing memory with the record: what merging sweeps needs.
+
+        Raises:
+            DataError: the parts disagree in their number of points.
+        """
+        if self.count < 0 or len(self.xyz) != 3 * _FLOAT_BYTES * self.count:
+            raise DataError(f"packed sweep of {self.count} points has {len(self.xyz)} bytes of coordinates")
+        return PointColumns(_floats(self.xyz).reshape(3, self.count), self.intensity.values(self.count))
+
     def unpack(self) -> Points:
         """The points, read-only, sharing no memory with the record.
 
@@ -105,14 +140,13 @@ class PackedPoints(msgspec.Struct, array_like=True, frozen=True):
         Raises:
             DataError: the parts disagree in their number of points.
         """
-        if self.count < 0 or len(self.xyz) != 3 * _FLOAT_BYTES * self.count:
-            raise DataError(f"packed sweep of {self.count} points has {len(self.xyz)} bytes of coordinates")
-        columns = np.empty((_COLUMNS, self.count), dtype=np.float32)
-        columns[:3] = np.frombuffer(self.xyz, "<f4").reshape(3, self.count)
-        self.intensity.unpack(columns[3])
-        self.ring.unpack(columns[4])
-        columns.flags.writeable = False
-        return columns.T
+        columns = self.columns()
+        points = np.empty((_COLUMNS, self.count), dtype=np.float32)
+        points[:3] = columns.xyz
+        points[3] = columns.intensity
+        points[4] = self.ring.values(self.count)
+        points.flags.writeable = False
+        return points.T
 
 
 class _Decompressor(threading.local):
@@ -131,6 +165,11 @@ def _beam_pattern(count: int) -> Points:
     if count <= len(_PATTERN):
         return _PATTERN[:count]
     return np.resize(_PATTERN, count)
+
+
+def _floats(data: memoryview) -> Points:
+    """float32 values; a view of the data where the processor can work on it there."""
+    return np.require(np.frombuffer(data, "<f4"), np.float32, "A")
 
 
 def _decompress(frame: memoryview, size: int) -> bytes:

@@ -1,49 +1,47 @@
-"""Reads a packed store, from any number of processes."""
+"""Reads a packed split, from any number of processes."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-import lmdb
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from lidar_mt.data.lmdb_store.codec import AGAIN, INDEX_KEY, decode, keyframe_key, sweep_key
-from lidar_mt.data.lmdb_store.manifest import read_manifest
+from lidar_mt.data.lmdb_store.lmdb_records import LmdbRecords
+from lidar_mt.data.lmdb_store.manifest import parse_manifest
+from lidar_mt.data.lmdb_store.points import PointColumns
+from lidar_mt.data.lmdb_store.record_store import MANIFEST_KEY, RecordStore
 from lidar_mt.data.lmdb_store.records import IndexRecord, KeyframeRecord, SweepRecord
 from lidar_mt.structures.errors import DataError
 
 Record = TypeVar("Record", bound=msgspec.Struct)
 Result = TypeVar("Result")
 
-#: LMDB refuses a second open of a path in one process, so all readers of a path share one handle. The pid tells a
-#: handle that came through a fork, which must not be used.
-_HANDLES: dict[str, tuple[int, lmdb.Environment]] = {}
-
 
 class StoreReader:
-    """Read access to one packed store.
+    """The typed records of one packed split.
 
-    Nothing is opened before the first record is read, and nothing open is pickled, so a reader may travel into
-    forked and spawned worker processes.
+    A reader may travel into forked and spawned worker processes when its store may.
 
     Args:
-        path: folder of the store.
+        store: where the bytes come from; a path is the folder of an LMDB store.
 
     Raises:
         DataError: the store is missing, unfinished, truncated or of another format.
     """
 
-    def __init__(self, path: str | Path) -> None:
-        self.path = Path(path)
-        self.manifest = read_manifest(self.path)
-        # Resolved once: that takes as long as reading a small record.
-        self._name = str(self.path.resolve())
+    def __init__(self, store: str | Path | RecordStore) -> None:
+        self._store: RecordStore = LmdbRecords(store) if isinstance(store, (str, Path)) else store
+        self.manifest = self._get(MANIFEST_KEY, lambda text: parse_manifest(bytes(text)))
+
+    def __str__(self) -> str:
+        # A mapping would print all that it holds.
+        return type(self._store).__name__ if isinstance(self._store, Mapping) else str(self._store)
 
     @cached_property
     def sample_tokens(self) -> npt.NDArray[np.bytes_]:
@@ -55,7 +53,7 @@ class StoreReader:
         tokens = self._record(INDEX_KEY, IndexRecord).sample_tokens.numpy()
         if len(tokens) != self.manifest.keyframes:
             raise DataError(
-                f"{self.path} lists {len(tokens)} keyframes, its manifest says {self.manifest.keyframes}; {AGAIN}"
+                f"{self} lists {len(tokens)} keyframes, its manifest says {self.manifest.keyframes}; {AGAIN}"
             )
         return tokens
 
@@ -75,50 +73,35 @@ class StoreReader:
         Raises:
             DataError: the record is missing or damaged.
         """
-        # Unpacking copies, so the record itself may lie in the map and is not copied before.
+        # Unpacking copies, so the record itself may lie in the store's memory and is not copied before.
         key = sweep_key(lidar_token)
         return self._get(key, lambda value: decode(key, value, SweepRecord).points.unpack())
 
-    def close(self) -> None:
-        """Closes this process's handle; the next read opens it again."""
-        close_store(self.path)
+    def sweep_columns(self, lidar_token: str) -> PointColumns:
+        """The same without the rings and without a copy, for merging.
+
+        Args:
+            lidar_token: sample_data token.
+
+        Returns:
+            Views that must not be used once the store is closed.
+
+        Raises:
+            DataError: the record is missing or damaged.
+        """
+        key = sweep_key(lidar_token)
+        return self._get(key, lambda value: decode(key, value, SweepRecord).points.columns())
 
     def _record(self, key: bytes, kind: type[Record]) -> Record:
-        # A copy, so that it outlives the transaction and the map.
+        # A copy, so that it outlives the store.
         return self._get(key, lambda value: decode(key, bytes(value), kind))
 
-    def _get(self, key: bytes, use: Callable[[memoryview], Result]) -> Result:
-        """What `use` makes of a value; it must keep no reference to it."""
+    def _get(self, key: bytes, use: Callable[[bytes | memoryview], Result]) -> Result:
+        """What `use` makes of a value."""
         try:
-            with _handle(self._name).begin(buffers=True) as transaction:
-                value = transaction.get(key)
-                if value is None:
-                    raise DataError(f"no record {key.decode(errors='replace')!r}; {AGAIN}")
-                return use(value)
+            value = self._store.get(key)
+            if value is None:
+                raise DataError(f"no record {key.decode(errors='replace')!r}; {AGAIN}")
+            return use(value)
         except DataError as error:
-            raise DataError(f"{self.path}: {error}") from error
-        except lmdb.Error as error:
-            name = key.decode(errors="replace")
-            raise DataError(f"{self.path}: record {name!r} cannot be read: {error}; {AGAIN}") from error
-
-
-def close_store(path: str | Path) -> None:
-    """Closes this process's handle on a store, if there is one; needed before a store is replaced."""
-    held = _HANDLES.pop(str(Path(path).resolve()), None)
-    if held is not None:
-        held[1].close()
-
-
-def _handle(name: str) -> lmdb.Environment:
-    pid = os.getpid()
-    held = _HANDLES.get(name)
-    if held is not None and held[0] == pid:
-        return held[1]
-    if held is not None:
-        # Inherited through a fork: without a lock file, closing only unmaps it here.
-        held[1].close()
-    environment = lmdb.open(
-        name, readonly=True, lock=False, readahead=False, meminit=False, create=False, max_readers=1
-    )
-    _HANDLES[name] = (pid, environment)
-    return environment
+            raise DataError(f"{self}: {error}") from error

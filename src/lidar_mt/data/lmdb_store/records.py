@@ -156,6 +156,7 @@ class SceneRecord(msgspec.Struct, frozen=True, kw_only=True):
         raw_bytes: size of their raw files.
         keys: keys of its keyframe and sweep records, in the order they were written.
         checksums: (len(keys),) uint64, from the headers of these records.
+        skipped: what was wrong with each of its point files that was left out.
     """
 
     token: str
@@ -165,6 +166,7 @@ class SceneRecord(msgspec.Struct, frozen=True, kw_only=True):
     raw_bytes: int
     keys: list[bytes]
     checksums: Array
+    skipped: list[str] = []
 
 
 class IndexRecord(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,8 +3,9 @@
     8 bytes   "LMTSHRD2"
     then per record: uint32 size of the key, uint64 size of the value (little endian), key, value
 
-The last record is the `SceneRecord`, which lists the others with their checksums. A shard has its name only when it is
-whole; reading it checks every record all the same.
+The last record is the `SceneRecord`, which lists the others with their checksums, so its own checksum stands for the
+whole shard. A shard has its name only when it is whole; reading it checks every record all the same. Where the two
+processes run on different machines, it travels through the file system that they share.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ from __future__ import annotations
 import mmap
 import os
 import struct
-from collections.abc import Iterable, Iterator
+import uuid
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -26,16 +28,20 @@ from lidar_mt.structures.errors import DataError
 _MAGIC = f"LMTSHRD{SCHEMA_VERSION}".encode()
 
 
+_SIZES = struct.Struct("<IQ")
+
+
 class DamagedShardError(DataError):
     """A shard is not what was written."""
 
 
-_SIZES = struct.Struct("<IQ")
-
-
 def write_shard(
-    path: Path, scene_token: str, scene_name: str, records: Iterable[tuple[bytes, msgspec.Struct]]
-) -> SceneRecord:
+    path: Path,
+    scene_token: str,
+    scene_name: str,
+    records: Iterable[tuple[bytes, msgspec.Struct]],
+    skipped: Sequence[str] = (),
+) -> int:
     """Writes the shard of a scene.
 
     Args:
@@ -43,14 +49,16 @@ def write_shard(
         scene_token: of the scene.
         scene_name: of the scene.
         records: keys and records, the keyframes in time order.
+        skipped: what was wrong with files that were left out, read after the last record.
 
     Returns:
-        The record that ends the shard.
+        Checksum of the record that ends the shard.
 
     Raises:
         OSError: the disk is full, for instance.
     """
-    partial = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    # Unlike any other on every machine: a task that seems lost may be repeated elsewhere while it still runs.
+    partial = path.with_name(f"{path.name}.{uuid.uuid4().hex}.tmp")
     written = _Written()
     try:
         with partial.open("wb", buffering=1 << 20) as file:
@@ -60,14 +68,14 @@ def write_shard(
                 written.add(key, record, value)
                 file.write(_SIZES.pack(len(key), len(value)) + key)
                 file.write(value)
-            scene = written.scene_record(scene_token, scene_name)
+            scene = written.scene_record(scene_token, scene_name, skipped)
             key = scene_key(scene_token)
             value = encode(key, scene)
             file.write(_SIZES.pack(len(key), len(value)) + key + value)
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-    return scene
+    return stored_checksum(value)
 
 
 class _Written:
@@ -88,7 +96,7 @@ class _Written:
         elif isinstance(record, KeyframeRecord):
             self._sample_tokens.append(record.sample_token)
 
-    def scene_record(self, token: str, name: str) -> SceneRecord:
+    def scene_record(self, token: str, name: str, skipped: Sequence[str]) -> SceneRecord:
         return SceneRecord(
             token=token,
             name=name,
@@ -97,21 +105,31 @@ class _Written:
             raw_bytes=self._raw_bytes,
             keys=self._keys,
             checksums=Array.pack(np.array(self._checksums, np.uint64)),
+            skipped=list(skipped),
         )
 
 
-def read_shard(path: Path, scene_token: str) -> Iterator[tuple[bytes, memoryview]]:
+def shard_checksum(path: Path, scene_token: str) -> int:
+    """Checksum of the record that ends a shard, all of which is read and verified; raises as `read_shard` does."""
+    value = memoryview(b"")
+    for _, value in read_shard(path, scene_token):  # noqa: B007
+        pass
+    return stored_checksum(value)
+
+
+def read_shard(path: Path, scene_token: str, checksum: int | None = None) -> Iterator[tuple[bytes, memoryview]]:
     """Keys and values of a shard, every one verified, the `SceneRecord` last.
 
     Args:
         path: of the shard.
         scene_token: scene that is expected there.
+        checksum: of the record that ends it, as its writer says; None takes any.
 
     Yields:
         Key and value; the value is valid until the next one is asked for.
 
     Raises:
-        DamagedShardError: the shard is cut short, damaged or of another scene.
+        DamagedShardError: the shard is cut short, damaged, of another scene or another one than its writer wrote.
         FileNotFoundError: there is no shard.
     """
     with path.open("rb") as file:
@@ -119,7 +137,11 @@ def read_shard(path: Path, scene_token: str) -> Iterator[tuple[bytes, memoryview
             raise DamagedShardError(f"{path} is cut short")
         # Not closed by hand: an error in flight may still hold a view of it.
         data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    yield from _records(path, memoryview(data), scene_token)
+    value = memoryview(b"")
+    for key, value in _records(path, memoryview(data), scene_token):
+        yield key, value
+    if checksum is not None and stored_checksum(value) != checksum:
+        raise DamagedShardError(f"{path} is not the shard that was reported for scene {scene_token}")
 
 
 def _records(path: Path, view: memoryview, scene_token: str) -> Iterator[tuple[bytes, memoryview]]:

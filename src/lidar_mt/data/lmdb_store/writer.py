@@ -16,6 +16,7 @@ import msgspec
 from lidar_mt import __version__
 from lidar_mt.data.lmdb_store.codec import SCENE_PREFIX, SCHEMA_VERSION, encode, stored_checksum
 from lidar_mt.data.lmdb_store.disk import write_error
+from lidar_mt.data.lmdb_store.lmdb_records import close_store
 from lidar_mt.data.lmdb_store.manifest import (
     CONVENTION,
     DATA_NAME,
@@ -24,7 +25,6 @@ from lidar_mt.data.lmdb_store.manifest import (
     hash_records,
     write_manifest,
 )
-from lidar_mt.data.lmdb_store.reader import close_store
 from lidar_mt.structures.errors import DataError
 
 #: Suffix of the folder a store is written into before it is renamed.
@@ -161,7 +161,7 @@ class StoreWriter:
         Args:
             source_version: nuScenes version.
             split: split name.
-            counts: numbers of `scenes`, `keyframes` and `sweeps`, and `raw_bytes`.
+            counts: numbers of `scenes`, `keyframes`, `sweeps` and `skipped_files`, and `raw_bytes`.
             has_lidarseg: the keyframes have lidarseg labels.
             tables_hash: of the tables that were read.
 

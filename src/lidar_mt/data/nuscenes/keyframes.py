@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from pathlib import Path
 
 import numpy as np
@@ -9,15 +10,20 @@ import numpy.typing as npt
 
 from lidar_mt.data.lmdb_store.points import POINT_BYTES
 from lidar_mt.data.lmdb_store.records import Array, KeyframeRecord, Pose, SweepRef
-from lidar_mt.data.nuscenes.labels import box_velocity, detection_name
+from lidar_mt.data.nuscenes.labels import box_velocity
 from lidar_mt.data.nuscenes.tables import AnnotationRow, SampleDataRow, SampleRow, Tables
-from lidar_mt.structures.boxes import BOX_SIZE, transform_boxes
+from lidar_mt.structures.boxes import BOX_SIZE, YAW, W, transform_boxes
+from lidar_mt.structures.classes import detection_name
 from lidar_mt.structures.errors import DataError
 
 #: Previous sweeps that a keyframe refers to.
 MAX_SWEEPS = 10
 #: No coordinate [m], intensity or ring of a real sweep comes near this; NaN and infinity fail the comparison too.
 _LARGEST_VALUE = 1e5
+
+
+class PointFileError(DataError):
+    """A raw point file is missing, empty, short or holds values that are no points."""
 
 
 def read_points(root: Path, lidar: SampleDataRow) -> npt.NDArray[np.float32]:
@@ -31,16 +37,16 @@ def read_points(root: Path, lidar: SampleDataRow) -> npt.NDArray[np.float32]:
         (P, 5) float32: x y z [m] in the sweep's own LiDAR frame, intensity [0, 255], ring.
 
     Raises:
-        DataError: the file is missing, empty, short or holds values that are no points.
+        PointFileError: the file is missing, empty, short or holds values that are no points.
     """
     path = root / lidar.filename
     what = f"{path} (sample_data {lidar.token})"
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise DataError(f"missing point file {what}; download that part of the data set again") from error
+        raise PointFileError(f"missing point file {what}; download that part of the data set again") from error
     if not data or len(data) % POINT_BYTES:
-        raise DataError(
+        raise PointFileError(
             f"{what} has {len(data)} bytes, expected a positive multiple of {POINT_BYTES}; "
             "download that part of the data set again"
         )
@@ -48,7 +54,7 @@ def read_points(root: Path, lidar: SampleDataRow) -> npt.NDArray[np.float32]:
     # The whole array at once, which NaN fails too: ten times faster than row by row.
     if not (points.max() < _LARGEST_VALUE and points.min() > -_LARGEST_VALUE):
         good = np.abs(points).max(axis=1) < _LARGEST_VALUE
-        raise DataError(
+        raise PointFileError(
             f"{what}: {np.count_nonzero(~good)} of {len(points)} points are not finite or far out of range, the first "
             f"is {points[~good][0].tolist()}; download that part of the data set again"
         )
@@ -72,13 +78,19 @@ def previous_sweeps(tables: Tables, lidar: SampleDataRow) -> list[SampleDataRow]
     return sweeps
 
 
-def keyframe_record(tables: Tables, sample: SampleRow, lidarseg: npt.NDArray[np.uint8] | None = None) -> KeyframeRecord:
+def keyframe_record(
+    tables: Tables,
+    sample: SampleRow,
+    lidarseg: npt.NDArray[np.uint8] | None = None,
+    left_out: Container[str] = (),
+) -> KeyframeRecord:
     """Everything about a keyframe but its points.
 
     Args:
         tables: the version.
         sample: the keyframe.
         lidarseg: (P,) uint8 labels of its points.
+        left_out: sample_data tokens of sweeps that it shall not refer to.
 
     Raises:
         DataError: a row that the keyframe names is missing.
@@ -86,6 +98,7 @@ def keyframe_record(tables: Tables, sample: SampleRow, lidarseg: npt.NDArray[np.
     lidar = keyframe_lidar(tables, sample)
     ego_from_lidar, global_from_ego = _poses(tables, lidar)
     lidar_from_global = np.linalg.inv(global_from_ego.matrix() @ ego_from_lidar.matrix())
+    sweeps = [sweep for sweep in previous_sweeps(tables, lidar) if sweep.token not in left_out]
     annotations = tables.annotations_of.get(sample.token, [])
     categories = [tables.category_name(annotation) for annotation in annotations]
     counts = np.array([(row.num_lidar_pts, row.num_radar_pts) for row in annotations], dtype=np.int32).reshape(-1, 2)
@@ -98,7 +111,7 @@ def keyframe_record(tables: Tables, sample: SampleRow, lidarseg: npt.NDArray[np.
         lidar_token=lidar.token,
         ego_from_lidar=ego_from_lidar,
         global_from_ego=global_from_ego,
-        sweeps=[_sweep_ref(tables, sweep, lidar_from_global) for sweep in previous_sweeps(tables, lidar)],
+        sweeps=[_sweep_ref(tables, sweep, lidar_from_global) for sweep in sweeps],
         boxes=Array.pack(transform_boxes(global_boxes(tables, annotations), lidar_from_global)),
         categories=categories,
         detection_names=[detection_name(category) for category in categories],
@@ -116,10 +129,12 @@ def global_boxes(tables: Tables, annotations: list[AnnotationRow]) -> npt.NDArra
         (N, 9) float64 in the global frame, see `structures.boxes`.
     """
     boxes = np.empty((len(annotations), BOX_SIZE))
-    for box, row in zip(boxes, annotations, strict=True):
-        heading = Pose(row.rotation, row.translation).matrix()[:3, 0]
-        velocity = box_velocity(tables, row)
-        box[:] = (*row.translation, *row.size, np.arctan2(heading[1], heading[0]), *velocity)
+    boxes[:, :W] = [row.translation for row in annotations] or np.empty((0, 3))
+    boxes[:, W:YAW] = [row.size for row in annotations] or np.empty((0, 3))
+    boxes[:, YAW + 1 :] = [box_velocity(tables, row) for row in annotations] or np.empty((0, 2))
+    # The direction of the box's x axis, from all quaternions at once: a matrix each takes ten times as long.
+    w, x, y, z = np.array([row.rotation for row in annotations], dtype=np.float64).reshape(-1, 4).T
+    boxes[:, YAW] = np.arctan2(2 * (x * y + w * z), w * w + x * x - y * y - z * z)
     return boxes
 
 

@@ -9,31 +9,9 @@ from lidar_mt.data.nuscenes.tables import AnnotationRow, SampleDataRow, Tables
 from lidar_mt.structures.classes import LIDARSEG_DRIVEABLE
 from lidar_mt.structures.errors import DataError
 
-# Written out, because the devkit's own table takes seconds to import in every worker process; a test compares them.
-_DETECTION_NAMES = {
-    "human.pedestrian.adult": "pedestrian",
-    "human.pedestrian.child": "pedestrian",
-    "human.pedestrian.construction_worker": "pedestrian",
-    "human.pedestrian.police_officer": "pedestrian",
-    "movable_object.barrier": "barrier",
-    "movable_object.trafficcone": "traffic_cone",
-    "vehicle.bicycle": "bicycle",
-    "vehicle.bus.bendy": "bus",
-    "vehicle.bus.rigid": "bus",
-    "vehicle.car": "car",
-    "vehicle.construction": "construction_vehicle",
-    "vehicle.motorcycle": "motorcycle",
-    "vehicle.trailer": "trailer",
-    "vehicle.truck": "truck",
-}
 _DRIVEABLE_NAME = "flat.driveable_surface"
 #: Keyframes further apart than this say nothing about velocity [s]; twice as much for a centred difference.
 _MAX_TIME_DIFFERENCE_S = 1.5
-
-
-def detection_name(category: str) -> str:
-    """Detection class of a nuScenes category, '' for a category of no detection class."""
-    return _DETECTION_NAMES.get(category, "")
 
 
 def box_velocity(tables: Tables, annotation: AnnotationRow) -> tuple[float, float]:

@@ -31,8 +31,8 @@ from lidar_mt.data.nuscenes.tables import (
     choose_scenes,
     has_lidarseg,
     lidar_sensors,
-    read_rows,
 )
+from lidar_mt.structures.nuscenes_tables import read_rows
 
 Row = TypeVar("Row", bound=msgspec.Struct)
 

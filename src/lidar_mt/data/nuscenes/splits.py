@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from lidar_mt.structures.errors import DataError
+from lidar_mt.structures.nuscenes_splits import official_scenes
 
 
 def scene_names(version: str) -> dict[str, list[str]]:
@@ -17,14 +18,10 @@ def scene_names(version: str) -> dict[str, list[str]]:
     Raises:
         DataError: no official split goes with the version.
     """
-    # Imported here: the devkit takes seconds to load, which every worker process would spend again.
-    from nuscenes.utils.splits import create_splits_scenes
-
-    splits = create_splits_scenes()
     if version.endswith("mini"):
-        return {"train": list(splits["mini_train"]), "val": list(splits["mini_val"])}
+        return {"train": official_scenes("mini_train"), "val": official_scenes("mini_val")}
     if version.endswith("trainval"):
-        return {"train": list(splits["train"]), "val": list(splits["val"])}
+        return {"train": official_scenes("train"), "val": official_scenes("val")}
     if version.endswith("test"):
-        return {"test": list(splits["test"])}
+        return {"test": official_scenes("test")}
     raise DataError(f"version={version} has no official splits; use one whose name ends in mini, trainval or test")

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lidar_mt.ops.gather import gather_cells
-from lidar_mt.ops.nms import keep_greedily, overlapping, within_radius
+from lidar_mt.ops.nms import circle_conflicts, keep_greedily, rotated_conflicts
 from lidar_mt.structures.boxes import X, Z
 from lidar_mt.structures.classes import Classes
 from lidar_mt.structures.errors import ConfigError
@@ -41,7 +41,7 @@ class RotatedSuppression:
         """Boxes (B, G, M, 9) and their validity (B, G, M) to which are kept (B, G, M)."""
         candidates, considered = boxes.flatten(0, 1), valid.flatten(0, 1)
         considered = considered & (considered.cumsum(dim=1) <= self.pre_max)
-        conflicts = overlapping(candidates, considered, self.iou_threshold)
+        conflicts = rotated_conflicts(candidates, self.iou_threshold)
         return keep_greedily(conflicts, considered, self.post_max).view_as(valid)
 
 
@@ -74,7 +74,7 @@ class CircleSuppression:
     def __call__(self, boxes: Tensor, valid: Tensor) -> Tensor:
         """Boxes (B, G, M, 9) and their validity (B, G, M) to which are kept (B, G, M)."""
         squared_radius = boxes.new_tensor(self.squared_radius_m2).repeat(len(boxes))
-        conflicts = within_radius(boxes.flatten(0, 1), squared_radius)
+        conflicts = circle_conflicts(boxes.flatten(0, 1), squared_radius)
         return keep_greedily(conflicts, valid.flatten(0, 1), self.post_max).view_as(valid)
 
 

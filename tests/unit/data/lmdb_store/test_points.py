@@ -101,7 +101,7 @@ FRAME = zstandard.ZstdCompressor().compress(bytes(10))
 )
 def test_columns_that_do_not_add_up_are_refused(form, data):
     with pytest.raises(DataError, match="packed column"):
-        Column(form, memoryview(data)).unpack(np.empty(10, np.float32))
+        Column(form, memoryview(data)).values(10)
 
 
 @pytest.mark.parametrize(("count", "size"), [(2, 23), (-2, 24), (1 << 40, 24)])

@@ -6,7 +6,7 @@ import pytest
 from lidar_mt.data.lmdb_store.codec import decode, scene_key, sweep_key
 from lidar_mt.data.lmdb_store.points import PackedPoints
 from lidar_mt.data.lmdb_store.records import SceneRecord, SweepRecord
-from lidar_mt.data.lmdb_store.shard import DamagedShardError, read_shard, write_shard
+from lidar_mt.data.lmdb_store.shard import DamagedShardError, read_shard, shard_checksum, write_shard
 
 
 def points(i: int) -> np.ndarray:
@@ -53,6 +53,18 @@ def test_a_flip_anywhere_is_refused(shard):
 def test_the_shard_of_another_scene_is_refused(shard):
     with pytest.raises(DamagedShardError, match="does not end with its scene"):
         list(read_shard(shard, "other"))
+
+
+def test_a_shard_is_known_by_the_checksum_of_its_last_record(shard, tmp_path):
+    """Another shard of the same scene, whole in itself, is not the one that was reported."""
+    other = tmp_path / "other.shard"
+    records = [(sweep_key(str(i)), SweepRecord(PackedPoints.pack(points(i)))) for i in range(2)]
+    checksums = [write_shard(path, "token", "scene-1", records) for path in (other, tmp_path / "again.shard")]
+    assert checksums == [shard_checksum(other, "token")] * 2
+    assert shard_checksum(shard, "token") != checksums[0]
+    assert len(list(read_shard(shard, "token", shard_checksum(shard, "token")))) == 4
+    with pytest.raises(DamagedShardError, match="is not the shard that was reported"):
+        list(read_shard(shard, "token", checksums[0]))
 
 
 def test_a_shard_without_one_of_its_records_is_refused(shard):

@@ -14,9 +14,10 @@ import numpy as np
 import pytest
 
 from lidar_mt.data.lmdb_store.codec import INDEX_KEY, encode, sweep_key
+from lidar_mt.data.lmdb_store.lmdb_records import close_store
 from lidar_mt.data.lmdb_store.manifest import read_manifest
 from lidar_mt.data.lmdb_store.points import PackedPoints
-from lidar_mt.data.lmdb_store.reader import StoreReader, close_store
+from lidar_mt.data.lmdb_store.reader import StoreReader
 from lidar_mt.data.lmdb_store.records import Array, IndexRecord, SweepRecord
 from lidar_mt.data.lmdb_store.writer import StoreWriter
 from lidar_mt.structures.errors import DataError

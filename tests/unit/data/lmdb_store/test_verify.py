@@ -9,7 +9,8 @@ from tests.helpers.tiny_lidar import VERSION
 
 from lidar_mt.data.layout import store_path
 from lidar_mt.data.lmdb_store.codec import encode, keyframe_key, sweep_key
-from lidar_mt.data.lmdb_store.reader import StoreReader, close_store
+from lidar_mt.data.lmdb_store.lmdb_records import close_store
+from lidar_mt.data.lmdb_store.reader import StoreReader
 from lidar_mt.data.lmdb_store.verify import verify_store
 from lidar_mt.data.packing import pack_split
 from lidar_mt.structures.errors import DataError
@@ -41,7 +42,7 @@ def change(store, action):
 def keyframe_of(store, index=0):
     reader = StoreReader(store)
     record = reader.keyframe(reader.sample_tokens[index].decode())
-    reader.close()
+    close_store(store)
     return record
 
 

@@ -11,9 +11,9 @@ from nuscenes.utils.color_map import get_colormap
 from tests.helpers.tiny_lidar import VERSION, read_table, write_raw_nuscenes, write_table
 from tests.helpers.tiny_nuscenes import KINDS
 
-from lidar_mt.data.nuscenes.labels import box_velocity, check_lidarseg_categories, detection_name, read_lidarseg
+from lidar_mt.data.nuscenes.labels import box_velocity, check_lidarseg_categories, read_lidarseg
 from lidar_mt.data.nuscenes.tables import load_tables
-from lidar_mt.structures.classes import DETECTION_CLASSES
+from lidar_mt.structures.classes import DETECTION_CLASSES, detection_name
 from lidar_mt.structures.errors import DataError
 
 

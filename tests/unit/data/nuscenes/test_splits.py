@@ -1,4 +1,8 @@
+import subprocess
+import sys
+
 import pytest
+from nuscenes.utils.splits import create_splits_scenes
 
 from lidar_mt.data.nuscenes.splits import scene_names
 from lidar_mt.structures.errors import DataError
@@ -22,3 +26,17 @@ def test_unknown_version_is_named():
 
 def test_the_test_split_has_a_version_of_its_own():
     assert {split: len(names) for split, names in scene_names("v1.0-test").items()} == {"test": 150}
+
+
+def test_names_are_those_of_the_devkit():
+    theirs = create_splits_scenes()
+    assert scene_names("v1.0-trainval") == {split: theirs[split] for split in ("train", "val")}
+    assert scene_names("v1.0-mini") == {split: theirs[f"mini_{split}"] for split in ("train", "val")}
+    assert scene_names("v1.0-test") == {"test": theirs["test"]}
+
+
+def test_names_are_found_without_loading_the_devkit():
+    program = "import sys; from lidar_mt.data.nuscenes.splits import scene_names; scene_names('v1.0-mini');"
+    program += "print([name for name in ('nuscenes', 'cv2', 'matplotlib') if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"

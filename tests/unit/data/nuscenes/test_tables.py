@@ -7,8 +7,9 @@ import msgspec
 import pytest
 from tests.helpers.tiny_lidar import VERSION, read_table, write_table
 
-from lidar_mt.data.nuscenes.tables import AnnotationRow, CategoryRow, load_tables, read_rows, split_scenes
+from lidar_mt.data.nuscenes.tables import AnnotationRow, CategoryRow, load_tables, split_scenes
 from lidar_mt.structures.errors import DataError
+from lidar_mt.structures.nuscenes_tables import read_rows
 
 
 @pytest.fixture

@@ -2,13 +2,8 @@ import json
 
 import pytest
 
-from lidar_mt.metrics.ground_truth import (
-    check_ground_truth,
-    has_ground_truth,
-    load_tables,
-    resolve_eval_set,
-    split_tokens,
-)
+from lidar_mt.metrics.devkit_tables import check_ground_truth, has_ground_truth, load_tables, split_tokens
+from lidar_mt.metrics.eval_splits import resolve_eval_set
 from lidar_mt.structures.errors import ConfigError, DataError
 from tests.helpers.tiny_nuscenes import write_tiny_nuscenes
 

@@ -1,4 +1,4 @@
-"""The nuScenes tables that the evaluation needs, checked before the devkit fails on them."""
+"""The nuScenes tables as the devkit loads them, checked before its evaluator fails on them."""
 
 from __future__ import annotations
 
@@ -10,60 +10,12 @@ from typing import Any
 
 from nuscenes import NuScenes
 from nuscenes.eval.detection.utils import category_to_detection_name
-from nuscenes.utils.splits import create_splits_scenes, get_scenes_of_split, is_predefined_split
+from nuscenes.utils.splits import create_splits_scenes, get_scenes_of_split
 
+from lidar_mt.metrics.eval_splits import check_tables
 from lidar_mt.structures.errors import ConfigError, DataError
-from lidar_mt.structures.nuscenes_tables import TABLE_NAMES
 
-_VERSION_ENDING = {"mini_train": "mini", "mini_val": "mini", "test": "test"}  # the other predefined splits: trainval
 _NAMED = 3
-
-
-def resolve_eval_set(version: str, split: str) -> str:
-    """The evaluator's name of a split: `train` and `val` of a mini version are `mini_train` and `mini_val`.
-
-    Args:
-        version: nuScenes version, the name of the tables' folder.
-        split: train, val, one of the devkit's other splits, or a custom one from the version's splits.json.
-
-    Raises:
-        ConfigError: a predefined split that belongs to another kind of version.
-
-    Example:
-        >>> resolve_eval_set("v1.0-complete-mini", "val"), resolve_eval_set("v1.0-trainval", "val")
-        ('mini_val', 'val')
-    """
-    eval_set = f"mini_{split}" if version.endswith("mini") and split in ("train", "val") else split
-    ending = _VERSION_ENDING.get(eval_set, "trainval")
-    if is_predefined_split(eval_set) and not version.endswith(ending):
-        raise ConfigError(
-            f"split {split} belongs to versions named *{ending}, not to {version}; "
-            "a version ending in trainval has the splits train and val, one ending in mini has its own train and val"
-        )
-    return eval_set
-
-
-def check_tables(data_root: str | Path, version: str) -> None:
-    """Checks, without reading them, that the files are there which the devkit opens.
-
-    Args:
-        data_root: folder of the official layout, which holds maps/ and the version's folder.
-        version: nuScenes version.
-
-    Raises:
-        DataError: the version's folder or some of its tables are missing.
-    """
-    folder = Path(data_root) / version
-    if not folder.is_dir():
-        others = sorted(path.parent.name for path in Path(data_root).glob("*/sample_annotation.json"))
-        there = f"there: {', '.join(others)}" if others else "no version there"
-        raise DataError(
-            f"no nuScenes tables at {folder} ({there}); run `make pack-data`, "
-            "or name the folder of the tables with data_root=DIR version=NAME"
-        )
-    missing = [f"{table}.json" for table in TABLE_NAMES if not (folder / f"{table}.json").is_file()]
-    if missing:
-        raise DataError(f"{folder} lacks {', '.join(missing)}; copy the version's 13 tables there")
 
 
 def load_tables(data_root: str | Path, version: str) -> NuScenes:

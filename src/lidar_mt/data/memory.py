@@ -1,4 +1,4 @@
-"""Memory of the process: keep what a training step freed for the next one."""
+"""Memory of the process: keep what a training step or a sample freed for the next one."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ def keep_freed_memory() -> bool:
     """Tells glibc to keep freed memory instead of returning it to the system after every step.
 
     A step on a CPU frees and takes gigabytes of maps; each time they come back from the system they are zeroed page
-    by page. Keeping them made the training step 20 % faster. The process then stays at its peak size.
+    by page. Keeping them made the training step 20 % faster, and loading a sample by a fifth. The process then stays
+    at its peak size.
 
     Returns:
         Whether the C library took the settings; other libraries than glibc are left alone.

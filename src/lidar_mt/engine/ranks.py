@@ -1,0 +1,59 @@
+"""What the ranks of a run do together."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytorch_lightning as pl
+import torch
+import torch.distributed as dist
+from pytorch_lightning.utilities import rank_zero_only
+from torch import Tensor, nn
+
+
+def is_first_process() -> bool:
+    """Whether this is rank 0, known from the environment before there is a trainer."""
+    return not getattr(rank_zero_only, "rank", 0)
+
+
+def largest(trainer: pl.Trainer, *values: int) -> list[int]:
+    """The largest of each value over all ranks, the same on all of them."""
+    if trainer.world_size == 1:
+        return list(values)
+    tensor = torch.tensor(values, device=trainer.strategy.root_device)
+    dist.all_reduce(tensor, op=dist.ReduceOp.MAX)
+    return [int(value) for value in tensor.tolist()]
+
+
+def gather(trainer: pl.Trainer, value: Any) -> list[Any]:
+    """A value of every rank, in their order."""
+    if trainer.world_size == 1:
+        return [value]
+    values: list[Any] = [None] * trainer.world_size
+    dist.all_gather_object(values, value)
+    return values
+
+
+def share_buffers(trainer: pl.Trainer, module: nn.Module) -> None:
+    """Gives all ranks the normalisation statistics of rank 0, from which checkpoints are made.
+
+    Ranks gather their own between two synchronisations, and would score the network with different ones.
+    """
+    if trainer.world_size > 1:
+        for buffer in module.buffers():
+            dist.broadcast(buffer, src=0)
+
+
+def leave_together(trainer: pl.Trainer, reason: BaseException) -> BaseException:
+    """What each rank raises when all of them stop for the same reason: rank 0 says why, the others just leave.
+
+    A rank that Lightning started itself must leave with status 0, or its observer kills rank 0 before that one has
+    said anything.
+    """
+    return reason if trainer.is_global_zero else SystemExit(0)
+
+
+def all_finite(tensors: list[Tensor]) -> bool:
+    """Whether no floating-point value among them is NaN or infinite."""
+    floating = [tensor for tensor in tensors if tensor.is_floating_point() and tensor.numel()]
+    return all(bool(torch.isfinite(tensor).all()) for tensor in floating)
