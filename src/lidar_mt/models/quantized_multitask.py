@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import torch
 from torch import Tensor, nn
 
@@ -108,13 +110,15 @@ class QuantizedMultiTaskNet(nn.Module):
 
     def forward(self, features: Tensor, coords: Tensor) -> NetOutput:
         """Runs the deployed form; see `LidarMultiTaskNet.forward`."""
-        encoded = self.encoder(features)
-        return self.forward_canvas(encoded._replace(values=self.scatter(encoded.values, coords)))
+        with self._precision(features):
+            encoded = self.encoder(features)
+            return self.forward_canvas(encoded._replace(values=self.scatter(encoded.values, coords)))
 
     def forward_pillars(self, pillars: Pillars) -> NetOutput:
         """Runs the fast form; see `LidarMultiTaskNet.forward_pillars`."""
-        encoded = self.encoder.forward_points(pillars)
-        return self.forward_canvas(encoded._replace(values=self.scatter.forward_rows(encoded.values, pillars)))
+        with self._precision(pillars.features):
+            encoded = self.encoder.forward_points(pillars)
+            return self.forward_canvas(encoded._replace(values=self.scatter.forward_rows(encoded.values, pillars)))
 
     def forward_canvas(self, canvas: Quantized) -> NetOutput:
         """What both forms share.
@@ -124,6 +128,10 @@ class QuantizedMultiTaskNet(nn.Module):
         """
         outputs: NetOutput = self.body(canvas)
         return outputs
+
+    def _precision(self, x: Tensor) -> contextlib.AbstractContextManager[object]:
+        """Evaluation is exact, also of what stays in float, and whatever the trainer's precision is."""
+        return contextlib.nullcontext() if self.training else torch.autocast(x.device.type, enabled=False)
 
     def integer_graph(self) -> IntegerGraph:
         """The network's integers, as calibrated or trained.

@@ -199,7 +199,8 @@ class QuantConv2d(nn.Conv2d):
             raise ValueError("integer arithmetic needs codes")
         weight, scale, bias = self.codes(x.scale, x.form)
         # In training the fast half precision will do; evaluation is exact.
-        with torch.autocast(x.values.device.type, enabled=self.training and torch.is_autocast_enabled()):
+        device = x.values.device.type
+        with torch.autocast(device, enabled=self.training and torch.is_autocast_enabled(device)):
             if self.training or self.largest_accumulator(weight, bias, x.form.high) < EXACT_FLOAT32:
                 accumulators = self._conv_forward(x.values, weight, bias)
             else:
