@@ -33,7 +33,9 @@ RUN = (
     "logger=none",
     "float_epochs=3",
 )
-QUICK = ("metric=none", "trainer.precision=32-true", "+trainer.limit_val_batches=2")
+QUICK = ("metric=none", "trainer.precision=32-true")
+#: Two batches of training and one of validation.
+SHORT = (*QUICK, "float_epochs=1", "+trainer.limit_train_batches=2", "+trainer.limit_val_batches=1")
 
 
 @pytest.fixture
@@ -75,7 +77,7 @@ def root(tmp_path_factory):
     surround(monkeypatch, root)
     for stage in ("float", "calibrate"):
         GlobalHydra.instance().clear()
-        monkeypatch.setattr("sys.argv", ["train", *RUN, *QUICK, f"stage={stage}"])
+        monkeypatch.setattr("sys.argv", ["train", *RUN, *SHORT, f"stage={stage}"])
         main()
     monkeypatch.undo()
     return root
@@ -94,33 +96,36 @@ def test_calibration_publishes_scales_and_says_what_is_float(root):
     assert any("heads.segmentation.classifier" in line for line in lines)
 
 
-def test_qat_runs_by_its_stage_alone_and_all_programs_read_what_it_published(root, run):
-    text = run(*RUN, "stage=qat", "metric=none")
-    assert "run folder" in text
-    assert "10 steps" in text, "half of the float epochs of five steps"
+def test_qat_runs_by_its_stage_alone_and_infer_reads_what_it_published(root, run):
+    text = run(*RUN, *QUICK, "stage=qat", "float_epochs=2", "+trainer.limit_val_batches=1")
+    assert "5 steps" in text, "half of the float epochs of five steps"
     kept = read_checkpoint(published(root, "qat-best"))
     assert kept["optimizer_states"][0]["param_groups"][0]["momentum"] == 0.9
     assert kept["lidar_mt"]["config"]["quant"]["scheme"] == "u8"
     before, after = state(published(root, "calibrate-best")), kept["state_dict"]
     assert all(torch.equal(before[name], after[name]) for name in before if name.endswith("scale"))
     assert any(not torch.equal(before[name], after[name]) for name in before if name.endswith("weight"))
-    for stage in ("float", "calibrate", "qat"):
-        out = root / f"out_{stage}"
-        evaluate = [item for item in RUN if item.startswith(("data.", "trainer.", "callbacks."))]
-        text = run(*evaluate, f"stage={stage}", f"out={out}", program="evaluate")
-        assert "mIoU" in text
     frame = next((root / "nuscenes/samples/LIDAR_TOP").glob("*.pcd.bin"))
     run(f"points={frame}", "stage=qat", f"out={root / 'inferred'}", program="infer")
     assert len(list((root / "inferred").iterdir())) == 2
 
 
+@pytest.mark.slow
+def test_every_stage_is_evaluated(root, run):
+    run(*RUN, "stage=qat", "metric=none", "run_name=mixed", f"stage.start={published(root, 'calibrate-best')}")
+    evaluate = [item for item in RUN if item.startswith(("data.", "trainer.", "callbacks."))]
+    for stage, name in (("float", "multitask"), ("calibrate", "multitask"), ("qat", "mixed")):
+        text = run(*evaluate, f"stage={stage}", f"run_name={name}", f"out={root / stage}", program="evaluate")
+        assert "mIoU" in text
+
+
 def test_without_a_learning_rate_qat_is_the_calibrated_network(root, tmp_path):
     start = f"stage.start={published(root, 'calibrate-best')}"
-    trained = train(tmp_path, root / "packed", (*RUN, *QUICK, "stage=qat", start, "optimizer.lr=0"))
+    trained = train(tmp_path, root / "packed", (*RUN, *SHORT, "stage=qat", start, "optimizer.lr=0"))
     calibrated = state(published(root, "calibrate-best"))
     assert trained.state.keys() == calibrated.keys()
     assert all(torch.equal(trained.state[name], value) for name, value in calibrated.items())
-    assert len(trained.losses) == 10
+    assert len(trained.losses) == 2
 
 
 @torch.no_grad()
@@ -141,7 +146,7 @@ def test_two_ranks_choose_the_scales_of_one(root, monkeypatch):
     surround(monkeypatch, root)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    command = [sys.executable, "-m", "lidar_mt.train", *RUN, *QUICK, "stage=calibrate", start, *two]
+    command = [sys.executable, "-m", "lidar_mt.train", *RUN, *SHORT, "stage=calibrate", start, *two]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
     left, right = state(published(root, "calibrate-last")), state(published(root, "calibrate-last", "two"))
@@ -150,7 +155,13 @@ def test_two_ranks_choose_the_scales_of_one(root, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "stop", [{"train": 1}, {"train": 3}, {"train": 5}, {"val": 1}], ids=["first", "middle", "end", "validation"]
+    "stop",
+    [
+        pytest.param({"train": 1}, marks=pytest.mark.slow, id="first step"),
+        pytest.param({"train": 3}, id="within an epoch"),
+        pytest.param({"train": 5}, marks=pytest.mark.slow, id="end of an epoch"),
+        pytest.param({"val": 2}, marks=pytest.mark.slow, id="within a validation"),
+    ],
 )
 def test_a_stopped_qat_goes_on_exactly(root, tmp_path, stop, through):
     overrides = (*RUN, *QUICK, "stage=qat", f"stage.start={published(root, 'calibrate-best')}", "optimizer.lr=1e-3")
@@ -177,12 +188,12 @@ def through(root, tmp_path_factory):
 
 
 def test_another_backbone_by_configuration(root, run):
-    name = ("run_name=plain", "model.backbone._target_=tests.helpers.plain_backbone.PlainBackbone", "float_epochs=1")
-    run(*RUN, *QUICK, *name, "stage=float")
-    text = run(*RUN, *QUICK, *name, "stage=calibrate")
+    name = ("run_name=plain", "model.backbone._target_=tests.helpers.plain_backbone.PlainBackbone")
+    run(*RUN, *SHORT, *name, "stage=float")
+    text = run(*RUN, *SHORT, *name, "stage=calibrate")
     assert "never called   backbone.never" in text
     assert "not fused: backbone.operation, backbone.operation1" in text
-    run(*RUN, *QUICK, *name, "stage=qat")
+    run(*RUN, *SHORT, *name, "stage=qat")
     before, after = state(published(root, "calibrate-best", "plain")), state(published(root, "qat-best", "plain"))
     assert not torch.equal(before["net.body.backbone.stem.0.weight"], after["net.body.backbone.stem.0.weight"])
 

@@ -15,6 +15,7 @@ from lidar_mt.config.changes import changed_keys, describe
 from lidar_mt.config.instantiate import instantiate
 from lidar_mt.engine.checkpoint import load_network, read_checkpoint
 from lidar_mt.engine.files import previous_of
+from lidar_mt.models.multitask import LidarMultiTaskNet
 from lidar_mt.models.quantized_multitask import QuantizedMultiTaskNet
 from lidar_mt.quantization.modules import set_mode
 from lidar_mt.quantization.recipe import Quantization
@@ -103,7 +104,7 @@ def stage_command(stage: str, arguments: Sequence[str]) -> str:
     return shlex.join(["python", "-m", "lidar_mt.train", f"stage={stage}", *kept])
 
 
-def build_net(cfg: DictConfig, start: Start | None = None) -> nn.Module:
+def build_net(cfg: DictConfig, start: Start | None = None) -> LidarMultiTaskNet | QuantizedMultiTaskNet:
     """The configured network, quantized where `quant` says so.
 
     Args:
@@ -111,13 +112,13 @@ def build_net(cfg: DictConfig, start: Start | None = None) -> nn.Module:
         start: weights to begin with.
 
     Returns:
-        A `LidarMultiTaskNet`, or a `QuantizedMultiTaskNet` in mode `quantize`.
+        The network; where it is quantized, in mode `quantize`.
 
     Raises:
         CheckpointError: the start is of another network.
         ConfigError: the network cannot be quantized.
     """
-    net: nn.Module = instantiate(cfg.model.net)
+    net: LidarMultiTaskNet = instantiate(cfg.model.net)
     if cfg.get("quant") is None:
         return net
     if start is not None:
@@ -129,7 +130,8 @@ def build_net(cfg: DictConfig, start: Start | None = None) -> nn.Module:
     set_mode(quantized, "quantize")
     if start is not None and "quant" in start.config:
         load_network(quantized, start.content, start.path)
-    return quantized.train()  # like a float network; the parts of one in evaluation would stay there
+    quantized.train()  # like a float network; the parts of one in evaluation would stay there
+    return quantized
 
 
 def report_quantization(cfg: DictConfig, net: nn.Module, path: Path) -> None:
