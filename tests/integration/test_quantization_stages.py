@@ -165,9 +165,11 @@ def test_two_ranks_choose_the_scales_of_one(root, monkeypatch):
 )
 def test_a_stopped_qat_goes_on_exactly(root, tmp_path, stop, through):
     overrides = (*RUN, *QUICK, "stage=qat", f"stage.start={published(root, 'calibrate-best')}", "optimizer.lr=1e-3")
+    overrides += ("+trainer.limit_val_batches=2",)
     part = train(tmp_path / "part", root / "packed", overrides, Stop(**stop))
     assert part.stopped
     end = train(tmp_path / "end", root / "packed", overrides, resume=part.last)
+    assert not end.stopped
     reference = through(overrides)
     assert part.losses + end.losses == reference.losses
     assert difference(reference, end) == 0.0

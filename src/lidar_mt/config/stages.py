@@ -98,8 +98,9 @@ def read_start(cfg: DictConfig, arguments: Sequence[str] = ()) -> Start | None:
 
 def stage_command(stage: str, arguments: Sequence[str]) -> str:
     """The command of a stage, from the arguments of another or the same one; never one that resumes."""
-    left_out = ["resume=", "stage=", "stage."]
-    left_out += ["quant", "optimizer"] if stage == "float" else ["optimizer", "trainer.max_epochs"]
+    left_out = ["resume=", "stage="]
+    if f"stage={stage}" not in arguments:  # what belongs to another stage
+        left_out += ["stage.", "optimizer", *(["quant"] if stage == "float" else ["trainer.max_epochs"])]
     kept = [item for item in arguments if not item.lstrip("+~").startswith(tuple(left_out))]
     return shlex.join(["python", "-m", "lidar_mt.train", f"stage={stage}", *kept])
 
