@@ -4,7 +4,7 @@
     python -m lidar_mt.evaluate results=FILE data_root=DIR version=v1.0-mini out=DIR
 
 Useful keys:
-    stage=float                whose checkpoint
+    stage=float                whose checkpoint; also calibrate, qat
     experiment=demo            the same experiment as in training
     checkpoint=FILE            another checkpoint; config.yaml beside it says what the network is
     data.version=v1.0-mini     data set version under paths.packed
@@ -91,6 +91,7 @@ def _score_checkpoint(cfg: DictConfig, out: Path) -> tuple[DetectionScores | Non
         cfg.paths.run, cfg.data.val_split, cfg.data.version = str(out), split, version
         for key in NETWORK_KEYS:
             cfg[key] = network[key]
+        cfg.quant = network.get("quant")
     if network.num_sweeps != cfg.data.num_sweeps:
         log.warning("trained with %d sweeps, evaluated with %d", network.num_sweeps, cfg.data.num_sweeps)
     quiet_lightning()
@@ -98,7 +99,7 @@ def _score_checkpoint(cfg: DictConfig, out: Path) -> tuple[DetectionScores | Non
     module = load_module(checkpoint, cfg, metrics=metrics)
     trainer: pl.Trainer = instantiate(
         cfg.trainer,
-        callbacks=[instantiate(cfg.callbacks.progress), instantiate(cfg.callbacks.pictures)],
+        callbacks=[item for name in ("progress", "pictures") if (item := instantiate(cfg.callbacks[name])) is not None],
         logger=False,
         enable_checkpointing=False,
         default_root_dir=str(out),

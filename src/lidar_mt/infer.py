@@ -6,6 +6,7 @@ Useful keys:
     points=FILE          .pcd.bin (nuScenes), .bin (float32 rows of 4 or 5) or .npy; metres, x right, y forward, z up;
                          intensity 0 to 255
     run_name=demo        take the published checkpoint of this run
+    stage=qat            of this stage; also float (the default) and calibrate
     checkpoint=FILE      or name a checkpoint; config.yaml beside it says what the network is
     out=DIR              where <name>.json and <name>.png go
     score_threshold=0.3  boxes below it are neither written nor drawn

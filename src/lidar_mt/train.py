@@ -3,7 +3,9 @@
     python -m lidar_mt.train stage=float
 
 Useful keys:
-    stage=float                    what to train
+    stage=float                    or calibrate, or qat; each starts from what the one before published
+    stage.start=FILE.ckpt          start from another checkpoint
+    quant.scheme=u8                number formats of calibrate and qat, see conf/quant
     experiment=demo                a named set of overrides, see conf/experiment
     data.version=v1.0-trainval     data set version under paths.packed
     data.batch_size=4              samples per device and step
@@ -27,6 +29,7 @@ import logging
 import shlex
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 import torch
@@ -47,13 +50,21 @@ from lidar_mt.config.build import (
     write_network_config,
 )
 from lidar_mt.config.changes import report_changes_since
+from lidar_mt.config.stages import read_start, report_quantization, stage_command
+from lidar_mt.data.datamodule import LidarDataModule
 from lidar_mt.data.memory import keep_freed_memory
+from lidar_mt.engine.calibration import Calibration
+from lidar_mt.engine.callbacks import publish
 from lidar_mt.engine.checkpoint import load_network, read_checkpoint
 from lidar_mt.engine.console import quiet_lightning
 from lidar_mt.engine.last_checkpoint import find_last, remove_all_stale
+from lidar_mt.engine.lit_module import LidarMultiTaskModule
 from lidar_mt.engine.ranks import is_first_process
 from lidar_mt.engine.stop_signal import Stopped
 from lidar_mt.structures.errors import CheckpointError
+
+#: What of the network is integers, in the run folder.
+TABLE_NAME = "quant_table.txt"
 
 log = logging.getLogger("lidar_mt.train")
 
@@ -66,11 +77,13 @@ def main(cfg: DictConfig) -> None:
     # Jobs of a multirun publish into their own folders, or they would overwrite each other.
     published = folder / "published" if run.mode == RunMode.MULTIRUN else Path(cfg.paths.published)
     with open_dict(cfg):
+        cfg.stage = OmegaConf.to_container(cfg.stage, resolve=True)  # `start` is not in the job's own folder
         cfg.paths.run, cfg.paths.published = str(folder), str(published)
         cfg.resume = _resume_path(cfg.resume, folder.parent)
     check_values(cfg)
     match_hardware(cfg)
     resumed = None if cfg.resume is None else read_checkpoint(cfg.resume)  # fails before any data is touched
+    start = read_start(cfg, sys.argv[1:])
     if not torch.cuda.is_available():
         keep_freed_memory()
     quiet_lightning()
@@ -87,28 +100,57 @@ def main(cfg: DictConfig) -> None:
         OmegaConf.save(cfg, folder / "config.yaml", resolve=True)
     trainer: pl.Trainer = instantiate(
         cfg.trainer,
-        callbacks=[item for item in instantiate(cfg.callbacks).values() if item is not None],
+        callbacks=_callbacks(cfg, folder),
         logger=instantiate(cfg.logger) if cfg.logger else False,
         default_root_dir=str(folder),
     )
     steps = total_steps(trainer, datamodule.steps_per_epoch(trainer.world_size))
-    module = build_module(cfg, total_steps=steps, metrics=metrics)
+    module = build_module(cfg, total_steps=steps, metrics=metrics, start=start)
     if resumed is not None:
         load_network(module.net, resumed, cfg.resume)  # the wrong network is named here, not by a list of every weight
     if trainer.is_global_zero:
         # Beside the checkpoints, so that those of an unfinished run can be used as well.
         write_network_config(cfg, folder / "checkpoints")
+        report_quantization(cfg, module.net, folder / TABLE_NAME)
         log.info("run folder %s, %d steps, precision %s", folder, steps, cfg.trainer.precision)
     if trainer.world_size > 1 and not cfg.trainer.sync_batchnorm and trainer.is_global_zero:
         log.info("%d ranks without synchronised batch norm: each normalises over its own samples", trainer.world_size)
-    try:
-        trainer.fit(module, datamodule=datamodule, ckpt_path=cfg.resume, weights_only=True)
-    except Stopped as stop:
-        print(f"{stop.message}\nthe whole command: {_resume_command(folder)}", flush=True)
-        sys.exit(stop.status)
+    _run(cfg, trainer, module, datamodule, folder)
     if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
+        if cfg.stage.name == "calibrate":
+            publish({name: folder / f"checkpoints/{name}.ckpt" for name in ("best", "last")}, published, "calibrate")
         overrides = [item for item in run.overrides.task if not item.lstrip("+").startswith(("resume=", "debug="))]
         log.info("checkpoints in %s; next: python -m lidar_mt.evaluate %s", published, " ".join(overrides))
+
+
+def _run(
+    cfg: DictConfig,
+    trainer: pl.Trainer,
+    module: LidarMultiTaskModule,
+    datamodule: LidarDataModule,
+    folder: Path,
+) -> None:
+    """Fits, or calibrates; when a signal asks to stop, says how to go on and leaves."""
+    calibrate = cfg.stage.name == "calibrate"
+    try:
+        if calibrate:
+            trainer.validate(module, datamodule=datamodule, verbose=False)
+        else:
+            trainer.fit(module, datamodule=datamodule, ckpt_path=cfg.resume, weights_only=True)
+    except Stopped as stop:
+        command = stage_command(cfg.stage.name, sys.argv[1:]) if calibrate else _resume_command(folder)
+        print(f"{stop.message}\nthe whole command: {command}", flush=True)
+        sys.exit(stop.status)
+
+
+def _callbacks(cfg: DictConfig, folder: Path) -> list[Any]:
+    """All that are configured; in a calibration those that show a validation."""
+    names, found = list(cfg.callbacks), []
+    if cfg.stage.name == "calibrate":
+        names = ["progress", "pictures", "curves"]
+        # The table once more, now with the scales in it.
+        found = [Calibration(folder / "checkpoints", lambda net: report_quantization(cfg, net, folder / TABLE_NAME))]
+    return found + [item for name in names if (item := instantiate(cfg.callbacks.get(name))) is not None]
 
 
 def _resume_path(resume: str | None, runs: Path) -> str | None:

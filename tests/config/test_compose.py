@@ -15,7 +15,7 @@ from lidar_mt.config.build import build_module
 from lidar_mt.structures.errors import ConfigError
 
 GROUPS = ["grid", "stage", "experiment", "debug", "task", "optimizer", "scheduler", "augmentation", "metric", "data"]
-GROUPS += ["bev_labels"]
+GROUPS += ["bev_labels", "quant"]
 OPTIONS = [f"{group}={path.stem}" for group in GROUPS for path in sorted((Path(CONF_DIR) / group).glob("*.yaml"))]
 
 

@@ -15,6 +15,7 @@ from pytorch_lightning.callbacks import Callback
 
 from lidar_mt.config import compose, instantiate
 from lidar_mt.config.build import build_datamodule, build_module, match_hardware, total_steps
+from lidar_mt.config.stages import read_start
 from lidar_mt.engine.stop_signal import Stopped
 
 #: A small network on coarse cells, with much random dropout.
@@ -104,7 +105,8 @@ def train(run: Path, packed: Path, overrides: Sequence[str], stop: Stop | None =
     trainer: pl.Trainer = instantiate(
         cfg.trainer, callbacks=[stop, *callbacks], logger=instantiate(cfg.logger), default_root_dir=str(run)
     )
-    module = build_module(cfg, total_steps(trainer, datamodule.steps_per_epoch(trainer.world_size)))
+    start = read_start(cfg) if resume is None else None
+    module = build_module(cfg, total_steps(trainer, datamodule.steps_per_epoch(trainer.world_size)), start=start)
     stopped = False
     try:
         trainer.fit(module, datamodule=datamodule, ckpt_path=resume, weights_only=True)

@@ -14,8 +14,9 @@ import yaml
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from lidar_mt.config.instantiate import instantiate
+from lidar_mt.config.stages import Start, build_net, check_stage
 from lidar_mt.data.datamodule import LidarDataModule
-from lidar_mt.engine.checkpoint import load_network, read_checkpoint
+from lidar_mt.engine.checkpoint import config_beside, load_network, read_checkpoint
 from lidar_mt.engine.lit_module import LidarMultiTaskModule
 from lidar_mt.structures.errors import CheckpointError, ConfigError, DataError
 
@@ -35,7 +36,7 @@ def build_datamodule(cfg: DictConfig) -> LidarDataModule:
 
 
 def build_module(
-    cfg: DictConfig, total_steps: int = 0, metrics: Mapping[str, Any] | None = None
+    cfg: DictConfig, total_steps: int = 0, metrics: Mapping[str, Any] | None = None, start: Start | None = None
 ) -> LidarMultiTaskModule:
     """Network, voxelizer, tasks and, where configured, metrics, optimizer and schedule.
 
@@ -43,12 +44,13 @@ def build_module(
         cfg: a composed configuration with the groups grid, classes, model and task.
         total_steps: optimizer steps of the whole training; 0 for evaluation.
         metrics: validation metric by task name.
+        start: checkpoint of the stage before, whose weights the network begins with.
     """
     training = total_steps > 0
     tasks = {name: instantiate(node) for name, node in cfg.task.items() if node is not None}
     return LidarMultiTaskModule(
         voxelizer=instantiate(cfg.model.voxelizer),
-        net=instantiate(cfg.model.net),
+        net=build_net(cfg, start),
         tasks=tasks,
         metrics=metrics,
         optimizer=instantiate(cfg.optimizer) if training else None,
@@ -74,9 +76,8 @@ def load_module(
     content = read_checkpoint(checkpoint)
     cfg = cfg or read_network_config(checkpoint)
     trained = content.get("lidar_mt", {}).get("config")
-    if trained and any(
-        trained.get(key) != OmegaConf.to_container(cfg[key], resolve=True) for key in ("grid", "classes", "model")
-    ):
+    here = network_config(cfg)
+    if trained and any(trained.get(key) != here.get(key) for key in ("grid", "classes", "model", "quant")):
         raise CheckpointError(
             f"{checkpoint} was trained with another network than the config.yaml beside it describes; "
             "take the config.yaml from the checkpoint's own run folder"
@@ -117,6 +118,7 @@ def check_values(cfg: DictConfig) -> None:
     best = cfg.callbacks.get("best")
     if best is not None and "loss" in str(best.get("monitor")) and best.get("mode") == "max":
         raise ConfigError(f"callbacks.best keeps the largest {best.monitor}; set callbacks.best.mode=min")
+    check_stage(cfg)
 
 
 def match_hardware(cfg: DictConfig) -> None:
@@ -163,6 +165,8 @@ def drop_unlabelled_tasks(cfg: DictConfig, datamodule: LidarDataModule) -> None:
 def network_config(cfg: DictConfig) -> dict[str, Any]:
     """The resolved groups that define the network, and the sweeps it is used to, as plain containers."""
     groups: dict[str, Any] = {key: OmegaConf.to_container(cfg[key], resolve=True) for key in NETWORK_KEYS}
+    if cfg.get("quant") is not None:
+        groups["quant"] = OmegaConf.to_container(cfg.quant, resolve=True)
     return {**groups, "num_sweeps": cfg.data.num_sweeps if "data" in cfg else cfg.num_sweeps}
 
 
@@ -173,12 +177,15 @@ def write_network_config(cfg: DictConfig, folder: Path) -> None:
 
 
 def read_network_config(checkpoint: Path) -> DictConfig:
-    """Reads `config.yaml` from beside a checkpoint.
+    """Reads `config.yaml`, or `<stage>-config.yaml`, from beside a checkpoint.
+
+    Returns:
+        The groups of `NETWORK_KEYS`, `num_sweeps` and, for a quantized network, `quant`.
 
     Raises:
         CheckpointError: there is none, or it lacks a group.
     """
-    path = checkpoint.parent / "config.yaml"
+    path = config_beside(checkpoint)
     if not path.is_file():
         raise CheckpointError(f"no {path}; it describes the network of {checkpoint.name} and is written by training")
     try:

@@ -1,4 +1,4 @@
-"""Interpolations that depend on the machine."""
+"""Interpolations that depend on the machine or compute something."""
 
 from __future__ import annotations
 
@@ -20,6 +20,17 @@ def precision() -> str:
     return "bf16-mixed" if fast else "32-true"
 
 
+def half(count: int) -> int:
+    """Half of a count, rounded up.
+
+    Example:
+        >>> half(5)
+        3
+    """
+    return -(-count // 2)
+
+
 def register() -> None:
     """Makes the resolvers known to OmegaConf; calling it again changes nothing."""
     OmegaConf.register_new_resolver("precision", precision, replace=True)
+    OmegaConf.register_new_resolver("half", half, replace=True)

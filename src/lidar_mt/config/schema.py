@@ -32,6 +32,7 @@ class RecipeConfig:
     model: Any = MISSING
     task: Any = MISSING
     metric: Any = MISSING
+    quant: Any = None
     optimizer: Any = MISSING
     scheduler: Any = MISSING
     trainer: Any = MISSING
@@ -39,6 +40,8 @@ class RecipeConfig:
     logger: Any = None
     run_name: str = MISSING
     seed: int = 0
+    #: Length of the float stage; qat takes half of it.
+    float_epochs: int = 20
 
 
 @dataclass
@@ -68,17 +71,14 @@ class EvaluateConfig(RecipeConfig):
 
 
 @dataclass
-class InferConfig:
-    """Keys of `python -m lidar_mt.infer`."""
+class InferConfig(RecipeConfig):
+    """Keys of `python -m lidar_mt.infer`: those of the recipe, so that a stage or an experiment can be named alike."""
 
     points: str = MISSING
     columns: int | None = None
-    run_name: str = MISSING
     checkpoint: str = MISSING
     out: str = MISSING
     score_threshold: float = 0.3
-    paths: Any = MISSING
-    stage: Any = MISSING
 
 
 @dataclass
@@ -192,6 +192,7 @@ class StageConfig:
     """The group `stage`."""
 
     name: str
+    start: str  # checkpoint of the stage before
 
 
 @dataclass
@@ -234,6 +235,7 @@ GROUPS: dict[str, Any] = {
     "model": ModelConfig,
     "optimizer": ObjectNode,
     "paths": PathsConfig,
+    "quant": ObjectNode | None,
     "scheduler": ObjectNode,
     "stage": StageConfig,
     "task": Mapping[str, ObjectNode | None],
@@ -249,6 +251,8 @@ BOUNDS: dict[str, float] = {
     "trainer.gradient_clip_val": 0,
     "data.batch_size": 1,
     "data.num_workers": 0,
+    "data.calibration_batches": 1,
+    "data.calibration_batch_size": 1,
     "data.num_sweeps": 0,
     "model.voxelizer.points_per_pillar": 1,
     "model.voxelizer.max_pillars_train": 1,
@@ -259,6 +263,7 @@ BOUNDS: dict[str, float] = {
     "hparams_search.startup_trials": 0,
     "hparams_search.warmup_validations": 0,
     "seed": 0,
+    "float_epochs": 1,
 }
 
 #: Keys that may not be null although their type allows it: the schedule's length comes from them.

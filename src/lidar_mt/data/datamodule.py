@@ -49,6 +49,8 @@ class LidarDataModule(pl.LightningDataModule):
         cbgs_new_draw: balance anew every epoch.
         timeout_s: longest wait for a batch from the workers before the run stops with an error; 0 waits for ever.
         stores: gives the packed splits; None takes the LMDB stores under `packed_root`.
+        calibration_batches: see `calibration_dataloader`.
+        calibration_batch_size: see `calibration_dataloader`.
     """
 
     def __init__(
@@ -68,6 +70,8 @@ class LidarDataModule(pl.LightningDataModule):
         cbgs_new_draw: bool = False,
         timeout_s: float = 600.0,
         stores: Stores | None = None,
+        calibration_batches: int = 100,
+        calibration_batch_size: int = 16,
     ) -> None:
         super().__init__()
         self.version = version
@@ -87,6 +91,7 @@ class LidarDataModule(pl.LightningDataModule):
         self._cbgs = cbgs
         self._cbgs_new_draw = cbgs_new_draw
         self._timeout_s = timeout_s
+        self._calibration = (calibration_batches, calibration_batch_size)
         self._presence: npt.NDArray[np.bool_] | None = None
         self._position: Position | None = None
 
@@ -163,6 +168,38 @@ class LidarDataModule(pl.LightningDataModule):
     def predict_dataloader(self) -> DataLoader[Sample]:
         """The same as for validation."""
         return self._loader(training=False)
+
+    def calibration_dataloader(self, limit: int | None = None) -> DataLoader[Sample]:
+        """Training keyframes as evaluation sees them, without augmentation, drawn by the seed.
+
+        The batches are those of all ranks together: with two ranks each gets half of the samples, so that calibration
+        sees the same ones whatever the number of ranks.
+
+        Args:
+            limit: at most so many batches.
+        """
+        batches, batch_size = self._calibration
+        batches = batches if limit is None else min(batches, limit)
+        dataset = NuScenesLidarDataset(
+            self.train_store,
+            self._classes,
+            self._transforms[False],
+            num_sweeps=self._num_sweeps,
+            training=False,
+            seed=self._seed,
+        )
+        items = EpochSampler(len(dataset), shuffle=True, seed=self._seed).items(epoch=0)[: batches * batch_size]
+        rank, world_size = (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+        return DataLoader(
+            dataset,
+            batch_size=batch_size,
+            sampler=[tuple(item) for item in items[rank::world_size].tolist()],
+            num_workers=self.num_workers,
+            collate_fn=collate,
+            worker_init_fn=start_worker,
+            timeout=self._timeout_s if self.num_workers else 0,
+            pin_memory=torch.cuda.is_available(),
+        )
 
     def _place(self, trainer: pl.Trainer) -> Position:
         """Where the trainer stands, asked in a hook after a batch, around validation or at the end of an epoch."""

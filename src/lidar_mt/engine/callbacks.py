@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from pytorch_lightning.callbacks import Callback, TQDMProgressBar
 
 from lidar_mt.engine.best_checkpoint import BestCheckpoint
+from lidar_mt.engine.checkpoint import CONFIG_NAME
 from lidar_mt.engine.files import copy_whole
 from lidar_mt.engine.last_checkpoint import LastCheckpoint
 
@@ -90,7 +92,7 @@ class PublishCheckpoint(Callback):
     """Copies the best and the last checkpoint to where the next stage, `evaluate` and `infer` look for them.
 
     Args:
-        folder: target; `<stage>-best.ckpt` and `<stage>-last.ckpt` appear in it, and `config.yaml` beside them.
+        folder: target, see `publish`.
         stage: float, calibrate or qat.
     """
 
@@ -111,7 +113,20 @@ class PublishCheckpoint(Callback):
         sources = {name: Path(kept.get(name) or kept.get("last", "")) for name in ("best", "last")}
         if not all(source.is_file() for source in sources.values()):
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        copy_whole(sources["last"].parent / "config.yaml", self.folder / "config.yaml")
-        for name, source in sources.items():
-            copy_whole(source, self.folder / f"{self.stage}-{name}.ckpt")
+        publish(sources, self.folder, self.stage)
+
+
+def publish(sources: Mapping[str, Path], folder: Path, stage: str) -> None:
+    """Copies checkpoints, and what describes their network, to where the next stage looks for them.
+
+    Args:
+        sources: checkpoint by `best` and `last`; `config.yaml` lies beside them.
+        folder: `<stage>-best.ckpt` and `<stage>-last.ckpt` appear in it, and beside them `config.yaml`, for quantized
+            networks `<stage>-config.yaml`.
+        stage: float, calibrate or qat.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    described = folder / (CONFIG_NAME if stage == "float" else f"{stage}-{CONFIG_NAME}")
+    copy_whole(sources["last"].parent / CONFIG_NAME, described)
+    for name, source in sources.items():
+        copy_whole(source, folder / f"{stage}-{name}.ckpt")

@@ -15,6 +15,8 @@ from lidar_mt.engine.files import previous_of
 from lidar_mt.structures.errors import CheckpointError
 
 _NET_PREFIX = "net."
+#: Describes the network, beside its checkpoints.
+CONFIG_NAME = "config.yaml"
 
 log = logging.getLogger("lidar_mt.checkpoint")
 
@@ -35,8 +37,9 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     previous = previous_of(path)
     if not path.is_file() and not previous.is_file():
+        stage = next((name for name in ("calibrate", "qat") if path.name.startswith(f"{name}-")), "float")
         raise CheckpointError(
-            f"no checkpoint at {path}; run `python -m lidar_mt.train stage=float` or name one with checkpoint=FILE"
+            f"no checkpoint at {path}; run `python -m lidar_mt.train stage={stage}` or name one with checkpoint=FILE"
         )
     try:
         return _read(path)
@@ -72,6 +75,12 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
         raise CheckpointError(f"{path} is no training checkpoint: it has no 'state_dict'")
     return checkpoint
+
+
+def config_beside(checkpoint: Path) -> Path:
+    """The file that describes a checkpoint's network: `qat-config.yaml` for `qat-best.ckpt`, else `config.yaml`."""
+    own = checkpoint.with_name(f"{checkpoint.stem.rpartition('-')[0]}-{CONFIG_NAME}")
+    return own if own.is_file() else checkpoint.with_name(CONFIG_NAME)
 
 
 def load_network(net: nn.Module, checkpoint: dict[str, Any], path: str | Path) -> None:

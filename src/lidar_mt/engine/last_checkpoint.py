@@ -136,7 +136,7 @@ class LastCheckpoint(Checkpoint):
     def on_fit_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Marks the run as finished: `resume=last` does not go on from it."""
         if trainer.is_global_zero and self.path.is_file():
-            (self.path.parent / _FINISHED).touch()
+            mark_finished(self.path.parent)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Gives the signals back, ends ranks that would wait for this one, and says how to go on."""
@@ -166,6 +166,11 @@ class LastCheckpoint(Checkpoint):
         how = f"go on with resume={self.path}" if self.path.is_file() else "nothing was saved yet"
         name = signal.Signals(signum).name
         raise leave_together(trainer, Stopped(signum, f"{name}: stopped after step {trainer.global_step}; {how}"))
+
+
+def mark_finished(checkpoints: Path) -> None:
+    """Marks the run of a checkpoint folder as finished: `resume=last` does not go on from it."""
+    (checkpoints / _FINISHED).touch()
 
 
 def find_last(runs: Path) -> Path | None:

@@ -15,6 +15,7 @@ from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import Metric
 
 from lidar_mt.models.multitask import LidarMultiTaskNet
+from lidar_mt.models.quantized_multitask import QuantizedMultiTaskNet
 from lidar_mt.structures.outputs import NetOutput
 from lidar_mt.structures.sample import Batch
 from lidar_mt.tasks.base import AnyTask
@@ -24,7 +25,7 @@ SchedulerFactory = Callable[..., LRScheduler]
 
 
 class LidarMultiTaskModule(pl.LightningModule):
-    """Trains and evaluates a `LidarMultiTaskNet`.
+    """Trains and evaluates a `LidarMultiTaskNet`, in float or quantized.
 
     Args:
         voxelizer: points -> `Pillars`.
@@ -40,7 +41,7 @@ class LidarMultiTaskModule(pl.LightningModule):
     def __init__(
         self,
         voxelizer: nn.Module,
-        net: LidarMultiTaskNet,
+        net: LidarMultiTaskNet | QuantizedMultiTaskNet,
         tasks: Mapping[str, AnyTask],
         metrics: Mapping[str, Metric] | None = None,
         optimizer: OptimizerFactory | None = None,

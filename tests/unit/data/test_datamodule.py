@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import pytorch_lightning as pl
@@ -196,3 +197,28 @@ def test_lightning_passes_the_epoch_on(packed, tmp_path):
         assert recorder.seen["train", epoch] == expected
         assert recorder.seen["val", epoch] == [loader.dataset.token(i) for i in range(8)]
     assert recorder.seen["train", 0] != recorder.seen["train", 1]
+
+
+def test_calibration_sees_the_same_samples_without_augmentation_on_one_rank_and_on_two(packed):
+    plain = {
+        token: boxes
+        for batch in datamodule(packed).val_dataloader()
+        for token, boxes in zip(batch.tokens, batch.boxes, strict=True)
+    }
+    options = {"calibration_batches": 2, "calibration_batch_size": 3, "batch_size": 1}
+    alone = list(datamodule(packed, **options).calibration_dataloader())
+    assert [len(batch) for batch in alone] == [3, 3]
+    for batch in alone:
+        for token, boxes in zip(batch.tokens, batch.boxes, strict=True):
+            torch.testing.assert_close(boxes, plain[token], rtol=0, atol=0, equal_nan=True)
+    tokens = [token for batch in alone for token in batch.tokens]
+    assert len(set(tokens)) == 6
+    assert tokens != sorted(tokens, key=list(plain).index), "the first of the split are one scene"
+    shares = []
+    for rank in range(2):
+        module = datamodule(packed, **options)
+        module.trainer = SimpleNamespace(global_rank=rank, world_size=2)
+        shares.append([token for batch in module.calibration_dataloader() for token in batch.tokens])
+    assert [len(share) for share in shares] == [3, 3]
+    assert sorted(shares[0] + shares[1]) == sorted(tokens)
+    assert len(list(datamodule(packed, **options).calibration_dataloader(limit=1))) == 1

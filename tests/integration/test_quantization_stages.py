@@ -1,0 +1,228 @@
+"""Float, calibrate, qat: selected by the stage alone, each from the one before, and what must hold between them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+from hydra.core.global_hydra import GlobalHydra
+from torch.utils._pytree import tree_leaves
+
+from lidar_mt.config.build import load_module
+from lidar_mt.data.packing import pack_split
+from lidar_mt.engine.checkpoint import read_checkpoint
+from lidar_mt.quantization.modules import set_mode
+from lidar_mt.train import main
+from tests.helpers.quantized import pillars
+from tests.helpers.tiny_lidar import VERSION, write_raw_nuscenes
+from tests.helpers.training import SMALL_NETWORK, Stop, difference, train
+
+RUN = (
+    *(item for item in SMALL_NETWORK if not item.startswith("optimizer")),
+    f"data.version={VERSION}",
+    "data.batch_size=1",
+    "data.num_workers=0",
+    "data.calibration_batches=3",
+    "data.calibration_batch_size=1",
+    "trainer.accelerator=cpu",
+    "trainer.devices=1",
+    "callbacks.pictures=null",
+    "logger=none",
+    "float_epochs=3",
+)
+QUICK = ("metric=none", "trainer.precision=32-true")
+#: Two batches of training and one of validation.
+SHORT = (*QUICK, "float_epochs=1", "+trainer.limit_train_batches=2", "+trainer.limit_val_batches=1")
+
+
+@pytest.fixture
+def run(root, programs, monkeypatch):
+    """Runs a program and returns what it printed."""
+    surround(monkeypatch, root)
+
+    def call(*overrides, program="train", status=0):
+        outcome = programs(program, *overrides)
+        assert outcome.status == status, outcome.err
+        return outcome.out + outcome.err
+
+    return call
+
+
+def surround(monkeypatch, root):
+    monkeypatch.setenv("LIDAR_MT_DATA", str(root))
+    monkeypatch.setenv("LIDAR_MT_RUNS", str(root / "runs"))
+    monkeypatch.setenv("LIDAR_MT_TRUSTED_PACKAGES", "tests")
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+
+
+def published(root, name, run_name="multitask"):
+    return root / "runs" / run_name / "published" / f"{name}.ckpt"
+
+
+def state(path):
+    return read_checkpoint(path)["state_dict"]
+
+
+@pytest.fixture(scope="module")
+def root(tmp_path_factory):
+    """Five training and five validation keyframes, a float run and its calibration."""
+    root = tmp_path_factory.mktemp("stages")
+    write_raw_nuscenes(root / "nuscenes", keyframes=5, between=1, scenes=("scene-0103", "scene-0061"))
+    for split in ("train", "val"):
+        pack_split(root / "nuscenes", VERSION, split, root / "packed")
+    monkeypatch = pytest.MonkeyPatch()
+    surround(monkeypatch, root)
+    for stage in ("float", "calibrate"):
+        GlobalHydra.instance().clear()
+        monkeypatch.setattr("sys.argv", ["train", *RUN, *SHORT, f"stage={stage}"])
+        main()
+    monkeypatch.undo()
+    return root
+
+
+def test_calibration_publishes_scales_and_says_what_is_float(root):
+    assert published(root, "calibrate-best").is_file()
+    scales = [value for name, value in state(published(root, "calibrate-best")).items() if name.endswith("scale")]
+    assert len(scales) > 50
+    assert all(float(scale) > 0 for scale in scales)
+    assert len({float(scale) for scale in scales}) > 25, "scales were not chosen"
+    (table,) = (root / "runs/multitask/calibrate").glob("*/quant_table.txt")
+    lines = table.read_text().splitlines()
+    assert any(line.startswith("encoder.input") and "uint8" in line for line in lines)
+    assert sum("accumulator" in line for line in lines) == 38  # 37 outputs and the summary
+    assert any("heads.segmentation.classifier" in line for line in lines)
+
+
+def test_qat_runs_by_its_stage_alone_and_infer_reads_what_it_published(root, run):
+    text = run(*RUN, *QUICK, "stage=qat", "float_epochs=2", "+trainer.limit_val_batches=1")
+    assert "5 steps" in text, "half of the float epochs of five steps"
+    kept = read_checkpoint(published(root, "qat-best"))
+    assert kept["optimizer_states"][0]["param_groups"][0]["momentum"] == 0.9
+    assert kept["lidar_mt"]["config"]["quant"]["scheme"] == "u8"
+    before, after = state(published(root, "calibrate-best")), kept["state_dict"]
+    assert all(torch.equal(before[name], after[name]) for name in before if name.endswith("scale"))
+    assert any(not torch.equal(before[name], after[name]) for name in before if name.endswith("weight"))
+    frame = next((root / "nuscenes/samples/LIDAR_TOP").glob("*.pcd.bin"))
+    run(f"points={frame}", "stage=qat", f"out={root / 'inferred'}", program="infer")
+    assert len(list((root / "inferred").iterdir())) == 2
+
+
+@pytest.mark.slow
+def test_every_stage_is_evaluated(root, run):
+    run(*RUN, "stage=qat", "metric=none", "run_name=mixed", f"stage.start={published(root, 'calibrate-best')}")
+    evaluate = [item for item in RUN if item.startswith(("data.", "trainer.", "callbacks."))]
+    for stage, name in (("float", "multitask"), ("calibrate", "multitask"), ("qat", "mixed")):
+        text = run(*evaluate, f"stage={stage}", f"run_name={name}", f"out={root / stage}", program="evaluate")
+        assert "mIoU" in text
+
+
+def test_without_a_learning_rate_qat_is_the_calibrated_network(root, tmp_path):
+    start = f"stage.start={published(root, 'calibrate-best')}"
+    trained = train(tmp_path, root / "packed", (*RUN, *SHORT, "stage=qat", start, "optimizer.lr=0"))
+    calibrated = state(published(root, "calibrate-best"))
+    assert trained.state.keys() == calibrated.keys()
+    assert all(torch.equal(trained.state[name], value) for name, value in calibrated.items())
+    assert len(trained.losses) == 2
+
+
+@torch.no_grad()
+def test_with_rounding_off_the_calibrated_network_is_the_float_one(root):
+    expected = load_module(published(root, "float-best")).net
+    net = load_module(published(root, "calibrate-best")).net
+    rounded = tree_leaves(net.forward_pillars(pillars()))
+    set_mode(net, "float")
+    found = tree_leaves(net.forward_pillars(pillars()))
+    for one, other, third in zip(found, tree_leaves(expected.forward_pillars(pillars())), rounded, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-5 * float(other.abs().max()))
+        assert not torch.equal(one, third)
+
+
+def test_two_ranks_choose_the_scales_of_one(root, monkeypatch):
+    two = ("trainer.devices=2", "trainer.strategy=ddp", "run_name=two")
+    start = f"stage.start={published(root, 'float-best')}"
+    surround(monkeypatch, root)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    command = [sys.executable, "-m", "lidar_mt.train", *RUN, *SHORT, "stage=calibrate", start, *two]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
+    assert done.returncode == 0, done.stderr
+    left, right = state(published(root, "calibrate-last")), state(published(root, "calibrate-last", "two"))
+    assert left.keys() == right.keys()
+    assert all(torch.equal(left[name], right[name]) for name in left)
+
+
+@pytest.mark.parametrize(
+    "stop",
+    [
+        pytest.param({"train": 1}, marks=pytest.mark.slow, id="first step"),
+        pytest.param({"train": 3}, id="within an epoch"),
+        pytest.param({"train": 5}, marks=pytest.mark.slow, id="end of an epoch"),
+        pytest.param({"val": 2}, marks=pytest.mark.slow, id="within a validation"),
+    ],
+)
+def test_a_stopped_qat_goes_on_exactly(root, tmp_path, stop, through):
+    overrides = (*RUN, *QUICK, "stage=qat", f"stage.start={published(root, 'calibrate-best')}", "optimizer.lr=1e-3")
+    overrides += ("+trainer.limit_val_batches=2",)
+    part = train(tmp_path / "part", root / "packed", overrides, Stop(**stop))
+    assert part.stopped
+    end = train(tmp_path / "end", root / "packed", overrides, resume=part.last)
+    assert not end.stopped
+    reference = through(overrides)
+    assert part.losses + end.losses == reference.losses
+    assert difference(reference, end) == 0.0
+    assert end.scores == reference.scores
+
+
+@pytest.fixture(scope="module")
+def through(root, tmp_path_factory):
+    """Uninterrupted runs, each made once."""
+    made = {}
+
+    def get(overrides):
+        if overrides not in made:
+            made[overrides] = train(tmp_path_factory.mktemp("through"), root / "packed", overrides)
+        return made[overrides]
+
+    return get
+
+
+def test_another_backbone_by_configuration(root, run):
+    name = ("run_name=plain", "model.backbone._target_=tests.helpers.plain_backbone.PlainBackbone")
+    run(*RUN, *SHORT, *name, "stage=float")
+    text = run(*RUN, *SHORT, *name, "stage=calibrate")
+    assert "never called   backbone.never" in text
+    assert "not fused: backbone.operation, backbone.operation1" in text
+    run(*RUN, *SHORT, *name, "stage=qat")
+    before, after = state(published(root, "calibrate-best", "plain")), state(published(root, "qat-best", "plain"))
+    assert not torch.equal(before["net.body.backbone.stem.0.weight"], after["net.body.backbone.stem.0.weight"])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "words"),
+    [
+        (
+            ["stage=qat", "run_name=none"],
+            ["qat starts from", "python -m lidar_mt.train stage=calibrate", "run_name=none"],
+        ),
+        (["stage=calibrate", "run_name=none"], ["calibrate starts from", "python -m lidar_mt.train stage=float"]),
+        (["stage=qat", "quant.scheme=s8_symmetric"], ["quant.scheme: u8 -> s8_symmetric"]),
+        (["stage=calibrate", "model.backbone.stem_channels=32"], ["model.backbone.stem_channels: 16 -> 32"]),
+        (["stage=float", "quant=default"], ["quant", "stage=calibrate"]),
+        (["stage=calibrate", "quant.scheme=u7"], ["quant.scheme=u7", "s8_affine"]),
+        (
+            ["stage=calibrate", "quant.exceptions=[{pattern: nowhere, precision: int16}]"],
+            ["no module is named nowhere"],
+        ),
+        (["stage=qat", "stage.start={float}"], ["holds a float network"]),
+        (["stage=calibrate", "resume=last"], ["no unfinished run"]),
+    ],
+)
+def test_what_does_not_fit_is_named(root, run, overrides, words):
+    overrides = [item.replace("{float}", str(published(root, "float-best"))) for item in overrides]
+    text = run(*RUN, *QUICK, *overrides, status=2)
+    assert "Traceback" not in text
+    for word in words:
+        assert word in text
