@@ -26,6 +26,7 @@ from lidar_mt.deploy.signature import (
     TensorSpec,
     describe,
 )
+from lidar_mt.deploy.unsigned import unsigned_graph
 from lidar_mt.models.quantized_multitask import QuantizedMultiTaskNet
 from lidar_mt.models.voxelizer import Voxelizer
 from lidar_mt.ops.voxelize import INTENSITY_MAX
@@ -80,7 +81,7 @@ def build_artefact(
     structure, tensors = describe(net.forward_pillars(probe))
     _check_equal(graph, probe, voxelizer, tensors)
     limits = voxelizer.max_pillars_eval, voxelizer.points_per_pillar
-    stored = graph.codes_of()["scatter"].form.dtype
+    stored = unsigned_graph(graph).codes_of()["scatter"].form.dtype
     signature = Signature(
         format=FORMAT,
         inputs=(

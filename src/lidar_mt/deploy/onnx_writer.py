@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lidar_mt.deploy.signature import TensorSpec
+from lidar_mt.deploy.unsigned import unsigned_graph
 from lidar_mt.quantization.integer_graph import (
     Add,
     Codes,
@@ -69,7 +70,7 @@ class _Writer:
         self, graph: IntegerGraph, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], *, from_canvas: bool
     ) -> None:
         self.onnx = import_onnx()
-        self.graph = graph
+        self.graph = graph = unsigned_graph(graph)
         self.inputs, self.outputs = inputs, outputs
         self.codes = graph.codes_of()
         #: Names of the results at the border.

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from lidar_mt.deploy.runtimes.onnxruntime import open_session
+from lidar_mt.deploy.unsigned import unsigned_graph
 from tests.helpers.artefacts import expected, exported, inputs
 
 onnx = pytest.importorskip("onnx")
@@ -16,7 +17,7 @@ def with_all_tensors(scheme: str, scales: str) -> tuple[bytes, dict[str, int]]:
     """The exported network with every tensor of codes as an output, and their zero points."""
     artefact = exported(scheme, scales)
     model = onnx.load_from_string(artefact.network)
-    codes = artefact.graph.codes_of()
+    codes = unsigned_graph(artefact.graph).codes_of()
     for name, known in codes.items():
         kind = onnx.helper.np_dtype_to_tensor_dtype(np.dtype(known.form.dtype))
         model.graph.output.append(onnx.helper.make_tensor_value_info(name, kind, None))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from lidar_mt.deploy.artefact import Artefact
 from lidar_mt.deploy.pillar_codes import PillarCodes
+from lidar_mt.deploy.unsigned import unsigned_graph
 from lidar_mt.ops.voxelize import to_dense
 from lidar_mt.structures.errors import ArtefactError
 from lidar_mt.structures.outputs import NetOutput
@@ -78,7 +79,7 @@ class Runtime(ABC):
     def encode(self, pillars: Pillars) -> Tensor:
         """The canvas (B, H, W, C) of stored codes; no runtime takes part."""
         if self._encoder is None:
-            self._encoder = PillarCodes(self._artefact.graph)
+            self._encoder = PillarCodes(unsigned_graph(self._artefact.graph))
         return self._encoder.canvas(pillars)
 
     def run_canvas(self, canvas: Tensor) -> list[Tensor]:

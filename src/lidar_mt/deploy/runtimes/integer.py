@@ -6,6 +6,7 @@ from torch import Tensor
 
 from lidar_mt.deploy.artefact import Artefact
 from lidar_mt.deploy.runtimes.base import Runtime
+from lidar_mt.deploy.unsigned import unsigned_graph
 from lidar_mt.quantization.integer_graph import Scatter
 from lidar_mt.quantization.integer_reference import IntegerReference
 from lidar_mt.structures.errors import ArtefactError
@@ -32,6 +33,6 @@ class IntegerRuntime(Runtime):
     def _from_canvas(self, canvas: Tensor) -> list[Tensor]:
         if self._canvas is None:
             raise ArtefactError("the integer graph has no canvas; feed features and coords")
-        form = self._reference.codes[self._canvas].form
+        form = unsigned_graph(self._reference.graph).codes_of()[self._canvas].form
         centred = canvas.permute(0, 3, 1, 2).float() - form.zero_point
         return self._reference.outputs({self._canvas: centred}, start=self._canvas)
