@@ -10,6 +10,7 @@ import torch
 from lidar_mt.config import compose, instantiate
 from lidar_mt.deploy.artefact import Artefact
 from lidar_mt.deploy.exporter import build_artefact
+from lidar_mt.models.quantized_multitask import QuantizedMultiTaskNet
 from lidar_mt.models.voxelizer import Voxelizer
 from lidar_mt.ops.voxelize import to_dense
 from lidar_mt.quantization.integer_graph import (
@@ -25,17 +26,28 @@ from lidar_mt.quantization.integer_graph import (
 )
 from lidar_mt.quantization.integer_reference import IntegerReference
 from lidar_mt.quantization.spec import Format
+from lidar_mt.structures.classes import Classes
 from tests.helpers.networks import COARSE
 from tests.helpers.quantized import PADDED, float_net, pillars, quantized
 
 
 @functools.cache
+def trained(scheme: str = "u8", scales: str = "float") -> QuantizedMultiTaskNet:
+    """A calibrated network of 64 x 64 cells, not to be changed."""
+    return quantized(float_net(), scheme, scales)
+
+
+@functools.cache
 def exported(scheme: str = "u8", scales: str = "float") -> Artefact:
-    """A calibrated network of 64 x 64 cells."""
+    """That network, exported."""
+    return build_artefact(trained(scheme, scales), *parts())
+
+
+@functools.cache
+def parts() -> tuple[Voxelizer, Classes]:
+    """Voxelizer and classes of that network."""
     cfg = compose("calops", [COARSE])
-    net = quantized(float_net(), scheme, scales)
-    voxelizer = Voxelizer(instantiate(cfg.grid), max_pillars_eval=PADDED)
-    return build_artefact(net, voxelizer, instantiate(cfg.classes))
+    return Voxelizer(instantiate(cfg.grid), max_pillars_eval=PADDED), instantiate(cfg.classes)
 
 
 @functools.cache

@@ -24,14 +24,15 @@ from lidar_mt.deploy.signature import FileSpec, Signature, decode_signature, enc
 from lidar_mt.quantization.integer_graph import IntegerGraph, Scatter
 from lidar_mt.structures.errors import ArtefactError
 
-NETWORK, FROM_CANVAS, INTEGERS, REPORT, SIGNATURE = (
+NETWORK, FROM_CANVAS, FROM_CANVAS_MATMUL, INTEGERS, REPORT, SIGNATURE = (
     "network.onnx",
     "canvas.onnx",
+    "canvas_matmul.onnx",
     "integers.msgpack",
     "report.txt",
     "signature.json",
 )
-_FILES = (NETWORK, FROM_CANVAS, INTEGERS, REPORT)
+_FILES = (NETWORK, FROM_CANVAS, FROM_CANVAS_MATMUL, INTEGERS, REPORT)
 #: A signature is a few kilobytes.
 _MAX_SIGNATURE_BYTES = 2**20
 
@@ -45,6 +46,7 @@ class Artefact:
         graph: the integers.
         network: ONNX file from features and coords.
         from_canvas: ONNX file from the canvas.
+        from_canvas_matmul: the same with the heads' last convolutions as matrix products.
         report: text for people.
     """
 
@@ -52,6 +54,7 @@ class Artefact:
     graph: IntegerGraph
     network: bytes
     from_canvas: bytes
+    from_canvas_matmul: bytes
     report: str = ""
 
 
@@ -72,6 +75,7 @@ def write_artefact(artefact: Artefact, folder: Path, *, overwrite: bool = False)
     files = {
         NETWORK: artefact.network,
         FROM_CANVAS: artefact.from_canvas,
+        FROM_CANVAS_MATMUL: artefact.from_canvas_matmul,
         INTEGERS: encode_graph(artefact.graph),
         REPORT: artefact.report.encode(),
     }
@@ -116,7 +120,12 @@ def read_artefact(folder: Path) -> Artefact:
         graph = decode_graph(files[INTEGERS])
         _check_match(signature, graph)
     return Artefact(
-        signature, graph, files[NETWORK], files[FROM_CANVAS], files[REPORT].decode("utf-8", errors="replace")
+        signature=signature,
+        graph=graph,
+        network=files[NETWORK],
+        from_canvas=files[FROM_CANVAS],
+        from_canvas_matmul=files[FROM_CANVAS_MATMUL],
+        report=files[REPORT].decode("utf-8", errors="replace"),
     )
 
 

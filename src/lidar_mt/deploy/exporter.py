@@ -97,11 +97,13 @@ def build_artefact(
         scheme=graph.scheme,
         scales=graph.scales,
     )
+    canvas, outputs = (signature.canvas,), signature.outputs
     return Artefact(
-        signature,
-        graph,
-        write_onnx(graph, signature.inputs, signature.outputs),
-        write_onnx(graph, (signature.canvas,), signature.outputs, from_canvas=True),
+        signature=signature,
+        graph=graph,
+        network=write_onnx(graph, signature.inputs, outputs),
+        from_canvas=write_onnx(graph, canvas, outputs, from_canvas=True),
+        from_canvas_matmul=write_onnx(graph, canvas, outputs, from_canvas=True, heads_as_products=True),
     )
 
 

@@ -34,7 +34,12 @@ _IR_VERSION = 10
 
 
 def write_onnx(
-    graph: IntegerGraph, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], *, from_canvas: bool = False
+    graph: IntegerGraph,
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+    *,
+    from_canvas: bool = False,
+    heads_as_products: bool = False,
 ) -> bytes:
     """An ONNX file of a graph; the same graph gives the same bytes.
 
@@ -43,11 +48,13 @@ def write_onnx(
         inputs: features and coords; with `from_canvas` the canvas, stored codes (1, H, W, C).
         outputs: names and shapes of the results, in the order of `IntegerGraph.outputs`.
         from_canvas: leave out everything up to the scatter.
+        heads_as_products: write convolutions with real results as integer matrix products, see `_product`.
 
     Raises:
         ConfigError: onnx is not installed, or the graph has no scatter to start behind.
     """
-    model = _Writer(graph, inputs, outputs, from_canvas=from_canvas).model()
+    writer = _Writer(graph, inputs, outputs, from_canvas=from_canvas, heads_as_products=heads_as_products)
+    model = writer.model()
     data: bytes = model.SerializeToString(deterministic=True)
     return data
 
@@ -67,14 +74,21 @@ def import_onnx() -> Any:
 
 class _Writer:
     def __init__(
-        self, graph: IntegerGraph, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], *, from_canvas: bool
+        self,
+        graph: IntegerGraph,
+        inputs: Sequence[TensorSpec],
+        outputs: Sequence[TensorSpec],
+        *,
+        from_canvas: bool,
+        heads_as_products: bool,
     ) -> None:
         self.onnx = import_onnx()
         self.graph = graph = unsigned_graph(graph)
         self.inputs, self.outputs = inputs, outputs
         self.codes = graph.codes_of()
-        #: Names of the results at the border.
-        self.border = dict(zip(graph.outputs, (spec.name for spec in outputs), strict=True))
+        self.heads_as_products = heads_as_products
+        #: Results at the border, by the step that gives them.
+        self.border = dict(zip(graph.outputs, outputs, strict=True))
         self.nodes: list[Any] = []
         self.constants: dict[str, Any] = {}
         self.uses: dict[str, int] = {}
@@ -113,7 +127,10 @@ class _Writer:
         if isinstance(step, Quantize):
             self._quantize(step.source, step.name, step.codes)
         elif isinstance(step, Convolution):
-            self._convolution(step)
+            if self.heads_as_products and self._is_product(step):
+                self._product(step)
+            else:
+                self._convolution(step)
         elif isinstance(step, Add):
             real = self._node("Add", [self._dequantize(step.first), self._dequantize(step.second)], f"{step.name}:real")
             self._quantize(real, step.name, step.codes)
@@ -134,7 +151,7 @@ class _Writer:
         bias_scale = np.float32(self.codes[step.source].scale) * weight_scale
         bias = self._dequantized_constant(f"{name}:bias", step.bias, bias_scale)
         top, left = step.padding
-        result = self.border.get(name, f"{name}:real")
+        result = self.border[name].name if name in self.border else f"{name}:real"
         convolved = f"{name}:linear" if step.codes is None and step.relu else result
         self._node(
             "Conv",
@@ -150,6 +167,41 @@ class _Writer:
             self._quantize(convolved, name, step.codes)
         elif step.relu:
             self._node("Relu", [convolved], result)
+
+    def _is_product(self, step: Convolution) -> bool:
+        """A border convolution that keeps the size of its map."""
+        height, width = step.weight.shape[2:]
+        same = step.padding == (height // 2, width // 2) and height % 2 == width % 2 == 1
+        plain = step.stride == step.dilation == (1, 1) and step.groups == 1 and not step.relu
+        return step.codes is None and step.name in self.border and same and plain
+
+    def _product(self, step: Convolution) -> None:
+        """Every tap of the kernel as columns of one matrix product; Col2Im moves the taps to their places and adds.
+
+        Few output channels make a convolution slow in onnxruntime: it would copy each input nine times, in float.
+        All sums are of whole numbers below 2^24, so the result is that of the integer reference to the bit.
+        """
+        name, spec = step.name, self.border[step.name]
+        out, channels, kernel = len(step.weight), step.weight.shape[1], step.weight.shape[2:]
+        taps = out * kernel[0] * kernel[1]
+        # A convolution looks where a tap comes from, Col2Im says where it goes: the kernel is turned round.
+        turned = step.weight[:, :, ::-1, ::-1].transpose(1, 0, 2, 3)
+        columns = self._constant(f"{name}:taps", turned.reshape(channels, taps))
+        pixels = self._node("Transpose", [step.source], f"{name}:pixels", perm=[0, 2, 3, 1])
+        rows = self._node("Reshape", [pixels, self._shape(f"{name}:rows_shape", -1, channels)], f"{name}:rows")
+        zero = self._parameters(step.source)[1]
+        sums = self._node("MatMulInteger", [rows, columns, zero], f"{name}:sums")
+        real = self._node("Cast", [sums], f"{name}:whole", to=int(self.onnx.TensorProto.FLOAT))
+        real = self._node("Transpose", [real], f"{name}:by_tap", perm=[1, 0])
+        real = self._node("Reshape", [real, self._shape(f"{name}:taps_shape", 1, taps, -1)], f"{name}:blocks")
+        shape = [self._shape(f"{name}:{part}", *sizes) for part, sizes in (("map", spec.shape[2:]), ("kernel", kernel))]
+        pads = [*step.padding, *step.padding]
+        real = self._node("Col2Im", [real, *shape], f"{name}:accumulators", pads=pads)
+        if step.bias.any():
+            bias = step.bias.astype(np.float32).reshape(1, -1, 1, 1)
+            real = self._node("Add", [real, self._constant(f"{name}:bias", bias)], f"{name}:biased")
+        scale = (np.float32(self.codes[step.source].scale) * step.weight_scale.astype(np.float32)).reshape(1, -1, 1, 1)
+        self._node("Mul", [real, self._constant(f"{name}:scale", scale)], spec.name)
 
     def _upsample(self, step: Upsample) -> None:
         # With a scale of 1 sums of sixteenths are exact, so that ties round to even; the true scale would break them.

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 import pytest
 
-from lidar_mt.deploy.artefact import Artefact, read_artefact, write_artefact
+from lidar_mt.deploy.artefact import read_artefact, write_artefact
 from lidar_mt.deploy.signature import FileSpec, decode_signature, encode_signature
 from lidar_mt.structures.errors import ArtefactError
 from tests.helpers.artefacts import expected, exported, inputs, tiny_graph
@@ -163,7 +163,7 @@ def test_a_failed_write_leaves_the_old_one_and_no_rest(folder: Path, monkeypatch
 
 
 def test_an_artefact_is_the_same_each_time(written: Path) -> None:
-    again = Artefact(exported().signature, exported().graph, exported().network, exported().from_canvas, "int8\n")
+    again = replace(exported(), report="int8\n")
     second = written.parent / "second"
     write_artefact(again, second)
     for path in written.iterdir():

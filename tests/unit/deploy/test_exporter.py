@@ -3,28 +3,22 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
 
-from lidar_mt.config import compose, instantiate
 from lidar_mt.deploy.artefact import read_artefact
 from lidar_mt.deploy.exporter import build_artefact, export_network
-from lidar_mt.models.voxelizer import Voxelizer
+from lidar_mt.deploy.runtimes.loading import load_runtime
+from lidar_mt.models.quantized_multitask import QuantizedMultiTaskNet
+from lidar_mt.quantization.integer_graph import IntegerGraph
 from lidar_mt.quantization.modules import quantizers
 from lidar_mt.structures.errors import ArtefactError, ConfigError
-from tests.helpers.networks import COARSE
-from tests.helpers.quantized import PADDED, float_net, quantized
+from tests.helpers.artefacts import inputs, parts, trained
+from tests.helpers.quantized import float_net, quantized
 
 pytest.importorskip("onnx")
 
 
-def parts() -> tuple[Voxelizer, object]:
-    cfg = compose("calops", [COARSE])
-    return Voxelizer(instantiate(cfg.grid), max_pillars_eval=PADDED), instantiate(cfg.classes)
-
-
 def test_the_report_says_what_was_exported(tmp_path: Path) -> None:
-    voxelizer, classes = parts()
-    export_network(quantized(float_net()), voxelizer, classes, tmp_path / "net", num_sweeps=3)
+    export_network(trained(), *parts(), tmp_path / "net", num_sweeps=3)
     artefact = read_artefact(tmp_path / "net")
     assert artefact.signature.preprocessing.num_sweeps == 3
     assert "scheme u8, scales float" in artefact.report
@@ -32,39 +26,32 @@ def test_the_report_says_what_was_exported(tmp_path: Path) -> None:
     assert "operators in int8" in artefact.report
 
 
-def test_integers_that_do_not_give_the_network_are_not_exported(tmp_path: Path) -> None:
-    class Changed(type(quantized(float_net()))):  # type: ignore[misc]
-        def integer_graph(self):
-            graph = super().integer_graph()
-            with torch.no_grad():
-                graph.steps[10].bias[:] += 40
-            return graph
+def test_integers_that_do_not_give_the_network_are_not_exported(monkeypatch: pytest.MonkeyPatch) -> None:
+    right = QuantizedMultiTaskNet.integer_graph
 
-    voxelizer, classes = parts()
-    net = quantized(float_net())
-    net.__class__ = Changed
+    def wrong(net: QuantizedMultiTaskNet) -> IntegerGraph:
+        graph = right(net)
+        (stem,) = (step for step in graph.steps if step.name == "backbone.stem.conv")
+        stem.bias[:] += 4000
+        return graph
+
+    monkeypatch.setattr(QuantizedMultiTaskNet, "integer_graph", wrong)
     with pytest.raises(ArtefactError, match="do not give the network's output"):
-        build_artefact(net, voxelizer, classes)
+        build_artefact(trained(), *parts())
 
 
 def test_a_float_module_cannot_be_exported(tmp_path: Path) -> None:
-    voxelizer, classes = parts()
     net = quantized(float_net(), rules=(("neck.*", "float"),))
     with pytest.raises(ConfigError, match=r"quant\.exceptions"):
-        export_network(net, voxelizer, classes, tmp_path / "net")
+        export_network(net, *parts(), tmp_path / "net")
     assert not list(tmp_path.iterdir())
 
 
 def test_sixteen_bits_are_exported_as_well() -> None:
-    runtime = pytest.importorskip("onnxruntime")
-    from lidar_mt.deploy.runtimes.loading import load_runtime
-    from tests.helpers.artefacts import inputs
-
-    assert runtime
-    voxelizer, classes = parts()
+    pytest.importorskip("onnxruntime")
     net = quantized(float_net(), rules=(("encoder.*", "int16"), ("neck.*", "int16")))
     assert any(one.form.dtype == "int16" for _, one in quantizers(net))
-    artefact = build_artefact(net, voxelizer, classes)
+    artefact = build_artefact(net, *parts())
     outputs = load_runtime("integer", artefact).run(*inputs())
     for one, other in zip(load_runtime("onnxruntime", artefact).run(*inputs()), outputs, strict=True):
         # Sums of 16-bit codes are rounded in onnxruntime's float kernels.

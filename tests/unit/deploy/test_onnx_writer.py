@@ -10,7 +10,9 @@ from tests.helpers.artefacts import expected, exported, inputs
 onnx = pytest.importorskip("onnx")
 pytest.importorskip("onnxruntime")
 
-KINDS = [(scheme, scales) for scheme in ("u8", "s8_affine", "s8_symmetric") for scales in ("float", "pow2")]
+# onnxruntime computes symmetric int8 codes in float, where scales that are no powers of two break ties in another way.
+KINDS = [(scheme, scales) for scheme in ("u8", "s8_affine") for scales in ("float", "pow2")]
+KINDS.append(("s8_symmetric", "pow2"))
 
 
 def with_all_tensors(scheme: str, scales: str) -> tuple[bytes, dict[str, int]]:
@@ -52,7 +54,7 @@ def test_powers_of_two_agree_without_optimizations_too(scheme: str) -> None:
 
 def test_only_standard_operators_and_full_shapes() -> None:
     artefact = exported()
-    for data in (artefact.network, artefact.from_canvas):
+    for data in (artefact.network, artefact.from_canvas, artefact.from_canvas_matmul):
         model = onnx.load_from_string(data)
         assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 21)]
         assert {node.domain for node in model.graph.node} == {""}
