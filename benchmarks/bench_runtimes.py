@@ -182,7 +182,7 @@ def profile_onnxruntime(artefact: Artefact, canvas: Tensor, threads: int) -> Non
     options = ort.SessionOptions()
     options.intra_op_num_threads, options.enable_profiling = threads, True
     options.log_severity_level = 3
-    session = ort.InferenceSession(artefact.from_canvas_matmul, options, providers=["CPUExecutionProvider"])
+    session = ort.InferenceSession(artefact.from_canvas_onnxruntime, options, providers=["CPUExecutionProvider"])
     runs = 10
     for _ in range(runs):
         session.run(None, {"canvas": canvas.numpy()})

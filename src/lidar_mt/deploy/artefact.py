@@ -24,15 +24,15 @@ from lidar_mt.deploy.signature import FileSpec, Signature, decode_signature, enc
 from lidar_mt.quantization.integer_graph import IntegerGraph, Scatter
 from lidar_mt.structures.errors import ArtefactError
 
-NETWORK, FROM_CANVAS, FROM_CANVAS_MATMUL, INTEGERS, REPORT, SIGNATURE = (
+NETWORK, FROM_CANVAS, FROM_CANVAS_ONNXRUNTIME, INTEGERS, REPORT, SIGNATURE = (
     "network.onnx",
     "canvas.onnx",
-    "canvas_matmul.onnx",
+    "canvas_onnxruntime.onnx",
     "integers.msgpack",
     "report.txt",
     "signature.json",
 )
-_FILES = (NETWORK, FROM_CANVAS, FROM_CANVAS_MATMUL, INTEGERS, REPORT)
+_FILES = (NETWORK, FROM_CANVAS, FROM_CANVAS_ONNXRUNTIME, INTEGERS, REPORT)
 #: A signature is a few kilobytes.
 _MAX_SIGNATURE_BYTES = 2**20
 
@@ -46,7 +46,7 @@ class Artefact:
         graph: the integers.
         network: ONNX file from features and coords.
         from_canvas: ONNX file from the canvas.
-        from_canvas_matmul: the same with the heads' last convolutions as matrix products.
+        from_canvas_onnxruntime: the same in onnxruntime's fastest form.
         report: text for people.
     """
 
@@ -54,7 +54,7 @@ class Artefact:
     graph: IntegerGraph
     network: bytes
     from_canvas: bytes
-    from_canvas_matmul: bytes
+    from_canvas_onnxruntime: bytes
     report: str = ""
 
 
@@ -75,7 +75,7 @@ def write_artefact(artefact: Artefact, folder: Path, *, overwrite: bool = False)
     files = {
         NETWORK: artefact.network,
         FROM_CANVAS: artefact.from_canvas,
-        FROM_CANVAS_MATMUL: artefact.from_canvas_matmul,
+        FROM_CANVAS_ONNXRUNTIME: artefact.from_canvas_onnxruntime,
         INTEGERS: encode_graph(artefact.graph),
         REPORT: artefact.report.encode(),
     }
@@ -124,7 +124,7 @@ def read_artefact(folder: Path) -> Artefact:
         graph=graph,
         network=files[NETWORK],
         from_canvas=files[FROM_CANVAS],
-        from_canvas_matmul=files[FROM_CANVAS_MATMUL],
+        from_canvas_onnxruntime=files[FROM_CANVAS_ONNXRUNTIME],
         report=files[REPORT].decode("utf-8", errors="replace"),
     )
 

@@ -103,7 +103,7 @@ def build_artefact(
         graph=graph,
         network=write_onnx(graph, signature.inputs, outputs),
         from_canvas=write_onnx(graph, canvas, outputs, from_canvas=True),
-        from_canvas_matmul=write_onnx(graph, canvas, outputs, from_canvas=True, heads_as_products=True),
+        from_canvas_onnxruntime=write_onnx(graph, canvas, outputs, from_canvas=True, for_onnxruntime=True),
     )
 
 

@@ -31,6 +31,8 @@ from lidar_mt.structures.errors import ConfigError
 OPSET = 21
 #: ONNX files of this version are read by all runtimes that know the opset.
 _IR_VERSION = 10
+#: Input channels of joined groups: a compromise between multiplying zeros and small matrices.
+_JOINED_CHANNELS = 32
 
 
 def write_onnx(
@@ -39,7 +41,7 @@ def write_onnx(
     outputs: Sequence[TensorSpec],
     *,
     from_canvas: bool = False,
-    heads_as_products: bool = False,
+    for_onnxruntime: bool = False,
 ) -> bytes:
     """An ONNX file of a graph; the same graph gives the same bytes.
 
@@ -48,12 +50,13 @@ def write_onnx(
         inputs: features and coords; with `from_canvas` the canvas, stored codes (1, H, W, C).
         outputs: names and shapes of the results, in the order of `IntegerGraph.outputs`.
         from_canvas: leave out everything up to the scatter.
-        heads_as_products: write convolutions with real results as integer matrix products, see `_product`.
+        for_onnxruntime: in the form that is fastest there: convolutions with real results as integer matrix products,
+            see `_product`, and small groups of channels joined, see `_join_groups`.
 
     Raises:
         ConfigError: onnx is not installed, or the graph has no scatter to start behind.
     """
-    writer = _Writer(graph, inputs, outputs, from_canvas=from_canvas, heads_as_products=heads_as_products)
+    writer = _Writer(graph, inputs, outputs, from_canvas=from_canvas, for_onnxruntime=for_onnxruntime)
     model = writer.model()
     data: bytes = model.SerializeToString(deterministic=True)
     return data
@@ -80,13 +83,13 @@ class _Writer:
         outputs: Sequence[TensorSpec],
         *,
         from_canvas: bool,
-        heads_as_products: bool,
+        for_onnxruntime: bool,
     ) -> None:
         self.onnx = import_onnx()
         self.graph = graph = unsigned_graph(graph)
         self.inputs, self.outputs = inputs, outputs
         self.codes = graph.codes_of()
-        self.heads_as_products = heads_as_products
+        self.for_onnxruntime = for_onnxruntime
         #: Results at the border, by the step that gives them.
         self.border = dict(zip(graph.outputs, outputs, strict=True))
         self.nodes: list[Any] = []
@@ -127,7 +130,7 @@ class _Writer:
         if isinstance(step, Quantize):
             self._quantize(step.source, step.name, step.codes)
         elif isinstance(step, Convolution):
-            if self.heads_as_products and self._is_product(step):
+            if self.for_onnxruntime and self._is_product(step):
                 self._product(step)
             else:
                 self._convolution(step)
@@ -147,7 +150,8 @@ class _Writer:
     def _convolution(self, step: Convolution) -> None:
         name = step.name
         weight_scale = step.weight_scale.astype(np.float32)
-        weight = self._dequantized_constant(f"{name}:weight", step.weight, weight_scale)
+        codes, groups = _join_groups(step) if self.for_onnxruntime else (step.weight, step.groups)
+        weight = self._dequantized_constant(f"{name}:weight", codes, weight_scale)
         bias_scale = np.float32(self.codes[step.source].scale) * weight_scale
         bias = self._dequantized_constant(f"{name}:bias", step.bias, bias_scale)
         top, left = step.padding
@@ -161,7 +165,7 @@ class _Writer:
             strides=list(step.stride),
             pads=[top, left, top, left],
             dilations=list(step.dilation),
-            group=step.groups,
+            group=groups,
         )
         if step.codes is not None:
             self._quantize(convolved, name, step.codes)
@@ -306,3 +310,21 @@ class _Writer:
         node = self.onnx.helper.make_node(kind, list(inputs), [output], name=f"{output}/{kind}", **attributes)
         self.nodes.append(node)
         return output
+
+
+def _join_groups(step: Convolution) -> tuple[npt.NDArray[np.int8], int]:
+    """Weight and number of groups of the same convolution with larger groups, filled up with zeros.
+
+    onnxruntime multiplies group by group; matrices of eight channels keep it busy with anything but multiplying.
+    Depthwise convolutions have a kernel of their own and stay.
+    """
+    out, per_group, *kernel = step.weight.shape
+    if step.groups == 1 or per_group == 1:
+        return step.weight, step.groups
+    fitting = [n for n in range(2, step.groups + 1) if step.groups % n == 0 and n * per_group <= _JOINED_CHANNELS]
+    joined = max(fitting, default=1)
+    weight = np.zeros((out, joined * per_group, *kernel), np.int8)
+    for channel, codes in enumerate(step.weight):
+        first = channel // (out // step.groups) % joined * per_group
+        weight[channel, first : first + per_group] = codes
+    return weight, step.groups // joined

@@ -242,7 +242,7 @@ def _rebuild(node: Node, tensors: Mapping[str, Tensor]) -> Any:
     known = _RECORDS.get(node.kind)
     if known is not None and known._fields == tuple(parts):
         return known(**parts)
-    return namedtuple(node.kind, parts, rename=True)(*parts.values())  # type: ignore[misc]
+    return namedtuple(node.kind, parts, rename=True)(*parts.values())
 
 
 def _leaves(node: Node) -> Iterator[str]:

@@ -54,7 +54,7 @@ def test_powers_of_two_agree_without_optimizations_too(scheme: str) -> None:
 
 def test_only_standard_operators_and_full_shapes() -> None:
     artefact = exported()
-    for data in (artefact.network, artefact.from_canvas, artefact.from_canvas_matmul):
+    for data in (artefact.network, artefact.from_canvas, artefact.from_canvas_onnxruntime):
         model = onnx.load_from_string(data)
         assert [(opset.domain, opset.version) for opset in model.opset_import] == [("", 21)]
         assert {node.domain for node in model.graph.node} == {""}

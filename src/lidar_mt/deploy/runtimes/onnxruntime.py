@@ -53,7 +53,7 @@ class OnnxRuntime(Runtime):
         onnx = import_onnx()
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder, "optimized.onnx")
-            open_session(self._artefact.from_canvas_matmul, self.threads, optimized=path)
+            open_session(self._artefact.from_canvas_onnxruntime, self.threads, optimized=path)
             optimized = onnx.load(path)
         for node in optimized.graph.node:
             yield RunNode(node.name, node.op_type, _precision(node.op_type))
@@ -67,7 +67,7 @@ class OnnxRuntime(Runtime):
 
     def _run(self, from_canvas: bool, inputs: dict[str, Any]) -> list[Tensor]:
         if from_canvas not in self._sessions:
-            data = self._artefact.from_canvas_matmul if from_canvas else self._artefact.network
+            data = self._artefact.from_canvas_onnxruntime if from_canvas else self._artefact.network
             self._sessions[from_canvas] = open_session(data, self.threads)
         names = [spec.name for spec in self.signature.outputs]
         return [torch.from_numpy(value) for value in self._sessions[from_canvas].run(names, inputs)]
