@@ -130,7 +130,9 @@ def compare(title: str, sides: Sequence[Side], turns: int, ratios: Sequence[tupl
         print(f"  {name:32s} {statistics.median(values):7.1f} ms (range {min(values):.1f} to {max(values):.1f})")
     for slow, fast in ratios:
         each = sorted(a / b for a, b in zip(times[slow], times[fast], strict=True))
-        print(f"  {fast} is {statistics.median(each):.2f} times {slow} (range {each[0]:.2f} to {each[-1]:.2f})")
+        print(
+            f"  {fast} is {statistics.median(each):.2f} times as fast as {slow} (range {each[0]:.2f} to {each[-1]:.2f})"
+        )
 
 
 class Frame:
