@@ -15,8 +15,9 @@ SPLITS ?= train val
 RAW ?= data/nuscenes
 PACKED ?= data/packed
 DEMO ?= demo
-# spconv is only there to be compared with, cluster (Ray) and sweep to be tested; `make EXTRAS=dev ...` does without them.
-EXTRAS ?= dev,spconv,cluster,sweep
+# spconv is only there to be compared with, cluster (Ray) and sweep to be tested, deploy (290 MB installed) for the
+# parity of the runtimes; `make EXTRAS=dev ...` does without them.
+EXTRAS ?= dev,spconv,cluster,sweep,deploy
 JOBS ?= 2
 
 help: ## list the targets

@@ -47,6 +47,7 @@ def test_training_evaluation_and_inference_need_neither_devkit_nor_extras(tmp_pa
         "cumm",
         "onnx",
         "onnxruntime",
+        "openvino",
         "optuna",
         "rerun",
         "ray",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from lidar_mt.quantization.integer_graph import Add, Concat, Convolution, IntegerGraph, MaxPool, Quantize, Upsample
+from lidar_mt.quantization.spec import Format
 
 
 def run(graph: IntegerGraph, tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
@@ -59,13 +60,23 @@ def convolution(step: Convolution, x: np.ndarray, source_scale: np.float32) -> n
 
 
 def add(step: Add, tensors: dict, known: dict) -> np.ndarray:
+    """On codes as uint8 stores them, each multiply-add rounded once, in the processor's widest floats."""
     out = np.float32(step.codes.scale)
     ratios = [np.float32(known[name].scale) / out for name in (step.first, step.second)]
-    zeros = [known[name].form.zero_point for name in (step.first, step.second)]
-    zero = step.codes.form.zero_point
+    zeros = [unsigned_zero(known[name].form) for name in (step.first, step.second)]
+    zero = unsigned_zero(step.codes.form)
     fixed = np.float32(zero) - (ratios[0] * np.float32(zeros[0]) + ratios[1] * np.float32(zeros[1]))
-    a, b = ((tensors[name] + at).astype(np.float32) for name, at in zip((step.first, step.second), zeros, strict=True))
-    return rounded(a * ratios[0] + (b * ratios[1] + fixed) - np.float32(zero), step.codes.form)
+    a, b = (
+        (tensors[name] + at).astype(np.longdouble) for name, at in zip((step.first, step.second), zeros, strict=True)
+    )
+    inner = (b * ratios[1] + fixed).astype(np.float32)
+    stored = (a * ratios[0] + inner).astype(np.float32)
+    return np.clip(np.rint(stored).astype(np.int64) - zero, step.codes.form.low, step.codes.form.high)
+
+
+def unsigned_zero(form: Format) -> int:
+    shifted = form.dtype == "int8" and (form.low, form.high) in ((0, 255), (-128, 127))
+    return form.zero_point + 128 * shifted
 
 
 def upsample(x: np.ndarray) -> np.ndarray:

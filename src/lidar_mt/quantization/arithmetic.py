@@ -6,6 +6,7 @@ integers are one computation: products and sums of whole numbers below 2^24 are 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import torch
@@ -92,11 +93,36 @@ def weight_codes(weight: Tensor, scale: Tensor) -> Tensor:
     return round_straight(weight / per_channel).clamp(-WEIGHT_MAX, WEIGHT_MAX)
 
 
+class _MultiplyAdd(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, factor: Tensor, term: Tensor) -> Tensor:
+        ctx.save_for_backward(factor)
+        # A product of a code and a float32 is exact in float64, and so is the sum, short of absurd scales.
+        return (x.double() * factor.double() + term.double()).float()
+
+    @staticmethod
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, ...]:
+        (factor,) = ctx.saved_tensors
+        return grads[0] * factor, None, grads[0]
+
+
+def multiply_add(x: Tensor, factor: Tensor, term: Tensor) -> Tensor:
+    """`x * factor + term`, rounded once to float32, as a processor's fused multiply-add does.
+
+    Args:
+        x: codes.
+        factor: () float32, without gradient.
+        term: float32 of x's shape.
+    """
+    result: Tensor = _MultiplyAdd.apply(x, factor, term)  # type: ignore[no-untyped-call]
+    return result
+
+
 def add_codes(a: Quantized, b: Quantized, scale: Tensor, form: Format) -> Tensor:
     """Codes of the sum of two tensors with scales of their own.
 
-    The order of the operations is that of onnxruntime's QLinearAdd, on stored codes and with all constants gathered:
-    with scales that are no powers of two the order decides about ties.
+    The order of the operations is that of onnxruntime's QLinearAdd, on stored codes, with fused multiply-adds and all
+    constants gathered: with scales that are no powers of two the order decides about ties.
 
     Args:
         a: codes.
@@ -106,8 +132,10 @@ def add_codes(a: Quantized, b: Quantized, scale: Tensor, form: Format) -> Tensor
     """
     if a.scale is None or b.scale is None or a.form is None or b.form is None:
         raise ValueError("add_codes needs codes")
-    ratio_a, ratio_b = a.scale / scale, b.scale / scale
-    zero_a, zero_b = a.form.zero_point, b.form.zero_point
-    fixed = form.zero_point - (ratio_a * zero_a + ratio_b * zero_b)
-    stored = (a.values + zero_a) * ratio_a + ((b.values + zero_b) * ratio_b + fixed)
-    return requantize(stored - form.zero_point, torch.ones_like(scale), form)
+    ratio_a, ratio_b = (a.scale / scale).detach(), (b.scale / scale).detach()
+    zero_a, zero_b, zero = a.form.unsigned_zero, b.form.unsigned_zero, form.unsigned_zero
+    fixed = (zero - (ratio_a * zero_a + ratio_b * zero_b)).expand_as(b.values)
+    stored = multiply_add(a.values + zero_a, ratio_a, multiply_add(b.values + zero_b, ratio_b, fixed))
+    # Rounded before the zero point is taken off: the difference of a small number and 128 would lose its last bits.
+    unsigned = replace(form, low=form.low + zero, high=form.high + zero)
+    return requantize(stored, torch.ones_like(scale), unsigned) - zero

@@ -97,10 +97,12 @@ class IntegerReference:
         first, second, out = self.codes[step.first], self.codes[step.second], step.codes
         ratio_a = _float32(first.scale) / _float32(out.scale)
         ratio_b = _float32(second.scale) / _float32(out.scale)
-        zero_a, zero_b, zero = first.form.zero_point, second.form.zero_point, out.form.zero_point
+        zero_a, zero_b, zero = first.form.unsigned_zero, second.form.unsigned_zero, out.form.unsigned_zero
         fixed = zero - (ratio_a * zero_a + ratio_b * zero_b)
-        stored = (a + zero_a) * ratio_a.to(a) + ((b + zero_b) * ratio_b.to(a) + fixed.to(a))
-        return _round(stored - zero, out)
+        # In float64, then rounded once: fused multiply-adds.
+        inner = ((b + zero_b).double() * ratio_b.to(a).double() + fixed.to(a).double()).float()
+        stored = ((a + zero_a).double() * ratio_a.to(a).double() + inner.double()).float()
+        return (stored.round() - zero).clamp(out.form.low, out.form.high)
 
     def _load(self, step: Convolution) -> tuple[Tensor, Tensor, Tensor]:
         """Weight and bias codes in a type that is exact for their accumulators, and weight scales."""

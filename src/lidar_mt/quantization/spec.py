@@ -38,6 +38,16 @@ class Format:
         """Negative values have codes."""
         return self.low < 0
 
+    @property
+    def unsigned_zero(self) -> int:
+        """Zero point when the codes of an affine 8-bit format are stored as uint8; else the zero point itself.
+
+        int8 and uint8 codes that differ by 128 everywhere stand for the same numbers, and runtimes on x86 compute with
+        uint8: arithmetic that depends on the zero point uses this one, so that both give the same result.
+        """
+        affine = self.dtype == "int8" and self.high + self.zero_point == 127 and self.high - self.low == 255
+        return self.zero_point + 128 if affine else self.zero_point
+
 
 def largest_bias(form: Format) -> int:
     """Largest bias code of a convolution of such an input: a quarter of what its accumulators may reach.

@@ -23,3 +23,7 @@ class CheckpointError(LidarMtError):
 
 class TrainingError(LidarMtError):
     """Training cannot go on: losses or weights that are no numbers."""
+
+
+class ArtefactError(LidarMtError):
+    """An exported artefact is missing, damaged or does not fit what it is used for."""

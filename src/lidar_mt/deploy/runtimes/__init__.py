@@ -1,0 +1,1 @@
+"""What computes an exported network: one protocol, one module per runtime."""
