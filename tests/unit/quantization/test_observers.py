@@ -68,3 +68,16 @@ def test_nothing_seen_or_only_zeros_gives_a_harmless_scale() -> None:
 def test_unknown_method() -> None:
     with pytest.raises(ConfigError, match=r"quant\.observer=entropy"):
         choose_scale(observe(torch.ones(1)), SCHEME.positive, "entropy")
+
+
+def test_large_maps_are_thinned_out_but_keep_their_extremes() -> None:
+    x = torch.randn(3, 64, 128, 128, generator=torch.Generator().manual_seed(0))
+    x[1, 5, 7, 9] = 40.0
+    whole, maps = observe(x.flatten()), observe(*x.split(2))
+    assert (maps.low, maps.high) == (whole.low, whole.high)
+    assert 3 * 2**16 < maps.counts.sum() < 3 * 2**18
+    share = (maps.counts / maps.counts.sum() - whole.counts / whole.counts.sum()).abs().sum()
+    assert share < 0.05
+    assert torch.equal(observe(x).counts, maps.counts)
+    found, expected = (choose_scale(one, SCHEME.signed, "mse") for one in (maps, whole))
+    assert found == pytest.approx(expected, rel=0.03)
