@@ -43,7 +43,7 @@ class HistogramObserver(nn.Module):
         """Adds the values of a tensor of any shape; values that are not finite are left out.
 
         Of maps (B, C, H, W) the extremes count all values, the histogram an even choice of about 2^17 of each sample:
-        counting all of a network's values takes twenty times as long as computing them.
+        counting all of a network's values takes far longer than computing them.
         """
         x = x.detach()
         extremes = torch.stack(torch.aminmax(x)) if x.numel() else x.new_zeros(2)
