@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from typing import Any
 
@@ -77,7 +78,6 @@ def compile_model(data: bytes, threads: int) -> Any:
     Raises:
         ArtefactError: OpenVINO refuses the file.
     """
-    openvino = _import()
     settings = {
         "INFERENCE_PRECISION_HINT": "f32",  # some processors would take bfloat16
         "INFERENCE_NUM_THREADS": threads,
@@ -85,10 +85,20 @@ def compile_model(data: bytes, threads: int) -> Any:
         "PERFORMANCE_HINT": "LATENCY",
     }
     try:
-        core = openvino.Core()
-        return core.compile_model(core.read_model(model=data), "CPU", settings)
+        return _core().compile_model(_core().read_model(model=data), "CPU", settings)
     except RuntimeError as error:
         raise ArtefactError(f"OpenVINO refuses the network: {error}; export it again") from error
+
+
+@functools.cache
+def _core() -> Any:
+    """The process's only core, never given back.
+
+    The CPU plugin moves the thread's signal stack into memory of its own and unmaps that when its core ends. After
+    cores that overlapped, the stack in use is gone, and the next signal with a Python handler (a loader process that
+    ends is one) kills the process.
+    """
+    return _import().Core()
 
 
 def _precision(kind: str, precision: str) -> str:

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
-import importlib.util
+import subprocess
+import sys
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -15,6 +17,8 @@ from lidar_mt.deploy.runtimes.loading import RUNTIMES, load_runtime
 from lidar_mt.structures.errors import ArtefactError, ConfigError
 from tests.helpers.artefacts import expected, exported, inputs, trained
 from tests.helpers.quantized import float_net, pillars
+
+ROOT = Path(__file__).parents[4]
 
 
 def runtime(name: str, scheme: str = "u8", scales: str = "float") -> Runtime:
@@ -122,7 +126,33 @@ def test_an_unknown_runtime_is_named() -> None:
         load_runtime("litert", exported())
 
 
-@pytest.mark.skipif(importlib.util.find_spec("openvino") is not None, reason="it is installed")
-def test_a_missing_package_is_named() -> None:
+def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "openvino", None)
     with pytest.raises(ConfigError, match="pip install"):
         load_runtime("openvino", exported())
+
+
+SIGNALLED = """
+import faulthandler, gc, signal, subprocess
+faulthandler.enable()
+from tests.helpers.artefacts import exported, inputs
+from lidar_mt.deploy.runtimes.loading import load_runtime
+signal.signal(signal.SIGCHLD, lambda *_: None)
+
+def use():
+    networks = [load_runtime("openvino", exported()) for _ in range(2)]
+    for network in networks:
+        network.run(*inputs())
+    del networks[0]
+
+for _ in range(3):
+    use()
+    gc.collect()
+    subprocess.run(["true"], check=True)
+"""
+
+
+def test_signals_are_survived_after_openvino_is_gone() -> None:
+    pytest.importorskip("openvino")
+    done = subprocess.run([sys.executable, "-c", SIGNALLED], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
