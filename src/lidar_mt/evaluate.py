@@ -1,12 +1,16 @@
 """Scores a trained network, or any nuScenes result file, with the numbers of the official nuScenes evaluation.
 
     python -m lidar_mt.evaluate stage=float
+    python -m lidar_mt.evaluate stage=int8 runtime=onnxruntime
     python -m lidar_mt.evaluate results=FILE data_root=DIR version=v1.0-mini out=DIR
 
 Useful keys:
-    stage=float                whose checkpoint; also calibrate, qat
+    stage=float                whose checkpoint; also calibrate, qat; int8 is what `export` wrote
+    runtime=onnxruntime        what computes it: torch, integer, onnxruntime or openvino
     experiment=demo            the same experiment as in training
     checkpoint=FILE            another checkpoint; config.yaml beside it says what the network is
+    artefact=DIR               another exported network, for stage=int8
+    threads=2                  processor threads of the runtime
     data.version=v1.0-mini     data set version under paths.packed
     split=val                  a packed split: train or val
     data.num_workers=2         loader processes
@@ -22,19 +26,34 @@ from pathlib import Path
 
 import pytorch_lightning as pl
 from omegaconf import DictConfig, open_dict
+from rich.console import Console
+from rich.table import Table
 
 from lidar_mt.config import instantiate, program
-from lidar_mt.config.build import NETWORK_KEYS, build_datamodule, build_metrics, load_module, read_network_config
+from lidar_mt.config.build import build_datamodule, build_metrics
+from lidar_mt.config.deployed import Deployed, find_deployed
 from lidar_mt.engine.console import quiet_lightning
 from lidar_mt.engine.ranks import is_first_process
 from lidar_mt.metrics.detection_protocol import DETECTION_NAMES
 from lidar_mt.metrics.detection_scores import DetectionScores, read_curves
 from lidar_mt.metrics.nuscenes_detection import NuScenesDetectionMetric
+from lidar_mt.metrics.scoreboard import (
+    SCORES,
+    Score,
+    comparison_table,
+    digest,
+    headline,
+    read_scores,
+    write_score,
+)
 from lidar_mt.metrics.tables import print_scores, write_metrics
-from lidar_mt.structures.errors import ConfigError
+from lidar_mt.structures.errors import ConfigError, DataError
 from lidar_mt.visualization.detection_curves import draw_class_curves
 from lidar_mt.visualization.figure import save_figure
 from lidar_mt.visualization.precision_recall import draw_precision_recall
+
+#: Scores by task, and their comparison with those of other stages and runtimes.
+Scored = tuple[DetectionScores | None, dict[str, float] | None, Table | None]
 
 log = logging.getLogger("lidar_mt.evaluate")
 
@@ -43,10 +62,12 @@ log = logging.getLogger("lidar_mt.evaluate")
 def main(cfg: DictConfig) -> None:
     """Scores the checkpoint or the result file, prints the tables and writes metrics.json."""
     out = Path(cfg.out)
-    detection, segmentation = (_score_checkpoint if cfg.results is None else _score_file)(cfg, out)
+    detection, segmentation, comparison = (_score_network if cfg.results is None else _score_file)(cfg, out)
     if not is_first_process():
         return
     print_scores(detection, segmentation)
+    if comparison is not None:
+        Console().print(comparison)
     path = write_metrics(out / "metrics.json", detection, segmentation)
     if detection is not None:
         _draw_curves(out / "nuscenes_eval", detection)
@@ -62,7 +83,7 @@ def _draw_curves(folder: Path, scores: DetectionScores) -> None:
         save_figure(draw_class_curves(curves, name), folder / "plots" / f"{name}.png")
 
 
-def _score_file(cfg: DictConfig, out: Path) -> tuple[DetectionScores | None, dict[str, float] | None]:
+def _score_file(cfg: DictConfig, out: Path) -> Scored:
     if cfg.data_root is None:
         raise ConfigError("results=FILE needs data_root=DIR, the folder that holds the tables of version=NAME")
     with open_dict(cfg):
@@ -76,27 +97,24 @@ def _score_file(cfg: DictConfig, out: Path) -> tuple[DetectionScores | None, dic
     node = cfg.metric.get("detection")
     metric = NuScenesDetectionMetric(**settings) if node is None else instantiate(node, **settings)
     scores: DetectionScores = metric.score_file(cfg.results)
-    return scores, None
+    return scores, None, None
 
 
-def _score_checkpoint(cfg: DictConfig, out: Path) -> tuple[DetectionScores | None, dict[str, float] | None]:
+def _score_network(cfg: DictConfig, out: Path) -> Scored:
     if cfg.data_root is not None:
         raise ConfigError(
             "data_root=DIR goes with results=FILE; a checkpoint is scored on packed data, see paths.packed"
         )
-    checkpoint = Path(cfg.checkpoint)
-    network = read_network_config(checkpoint)
+    deployed = find_deployed(cfg)
     split, version = cfg.split, cfg.version
+    deployed.use_network(cfg)
     with open_dict(cfg):
         cfg.paths.run, cfg.data.val_split, cfg.data.version = str(out), split, version
-        for key in NETWORK_KEYS:
-            cfg[key] = network[key]
-        cfg.quant = network.get("quant")
-    if network.num_sweeps != cfg.data.num_sweeps:
-        log.warning("trained with %d sweeps, evaluated with %d", network.num_sweeps, cfg.data.num_sweeps)
+    if deployed.network.num_sweeps != cfg.data.num_sweeps:
+        log.warning("trained with %d sweeps, evaluated with %d", deployed.network.num_sweeps, cfg.data.num_sweeps)
     quiet_lightning()
     metrics = build_metrics(cfg)
-    module = load_module(checkpoint, cfg, metrics=metrics)
+    module = deployed.build(metrics, cfg)
     trainer: pl.Trainer = instantiate(
         cfg.trainer,
         callbacks=[item for name in ("progress", "pictures") if (item := instantiate(cfg.callbacks[name])) is not None],
@@ -106,7 +124,25 @@ def _score_checkpoint(cfg: DictConfig, out: Path) -> tuple[DetectionScores | Non
     )
     trainer.test(module, datamodule=build_datamodule(cfg), verbose=False, weights_only=True)
     segmentation = module.scores.get("segmentation")
-    return getattr(metrics.get("detection"), "detection_scores", None), segmentation
+    detection = getattr(metrics.get("detection"), "detection_scores", None)
+    comparison = _compare(deployed, cfg, detection, segmentation) if is_first_process() else None
+    return detection, segmentation, comparison
+
+
+def _compare(
+    deployed: Deployed, cfg: DictConfig, detection: DetectionScores | None, segmentation: dict[str, float] | None
+) -> Table | None:
+    """Keeps the scores beside the checkpoint; a table of all stages and runtimes that were scored on the same data."""
+    source, samples = deployed.source, 0 if detection is None else detection.num_samples
+    limit = cfg.trainer.get("limit_test_batches")
+    data = f"{cfg.data.version} {cfg.split}" + (f", limit {limit}" if limit else "")
+    folder = source.parent / SCORES
+    try:
+        values = headline(detection, segmentation)
+        write_score(folder, Score(deployed.name, data, digest(source), source.name, values, samples))
+    except (DataError, OSError) as error:
+        log.warning("%s; the scores are not kept for comparison", error)
+    return comparison_table(read_scores(folder), data, samples)
 
 
 if __name__ == "__main__":

@@ -6,7 +6,8 @@ Useful keys:
     points=FILE          .pcd.bin (nuScenes), .bin (float32 rows of 4 or 5) or .npy; metres, x right, y forward, z up;
                          intensity 0 to 255
     run_name=demo        take the published checkpoint of this run
-    stage=qat            of this stage; also float (the default) and calibrate
+    stage=qat            of this stage; also float (the default), calibrate, and int8, what `export` wrote
+    runtime=onnxruntime  what computes it: torch, integer, onnxruntime or openvino
     checkpoint=FILE      or name a checkpoint; config.yaml beside it says what the network is
     out=DIR              where <name>.json and <name>.png go
     score_threshold=0.3  boxes below it are neither written nor drawn
@@ -24,7 +25,7 @@ import torch
 from omegaconf import DictConfig
 
 from lidar_mt.config import instantiate, program
-from lidar_mt.config.build import load_module, read_network_config
+from lidar_mt.config.deployed import find_deployed
 from lidar_mt.data.lmdb_store.points import PointColumns
 from lidar_mt.data.point_file import read_point_file
 from lidar_mt.data.sweeps import TIME_LAG, merge_sweeps
@@ -40,9 +41,9 @@ log = logging.getLogger("lidar_mt.infer")
 def main(cfg: DictConfig) -> None:
     """Reads the points, runs the network, writes both files."""
     points = read_point_file(cfg.points, columns=cfg.columns)
-    checkpoint = Path(cfg.checkpoint)
-    module = load_module(checkpoint)
-    network = read_network_config(checkpoint)
+    deployed = find_deployed(cfg)
+    network = deployed.network
+    module = deployed.build()
     classes: Classes = instantiate(network.classes)
 
     started = time.perf_counter()

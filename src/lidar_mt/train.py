@@ -120,7 +120,7 @@ def main(cfg: DictConfig) -> None:
         if cfg.stage.name == "calibrate":
             publish({name: folder / f"checkpoints/{name}.ckpt" for name in ("best", "last")}, published, "calibrate")
         overrides = [item for item in run.overrides.task if not item.lstrip("+").startswith(("resume=", "debug="))]
-        log.info("checkpoints in %s; next: python -m lidar_mt.evaluate %s", published, " ".join(overrides))
+        log.info("checkpoints in %s; next: python -m lidar_mt.evaluate %s", published, shlex.join(overrides))
 
 
 def _run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 
@@ -13,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from lidar_mt.config.build import load_module
 from lidar_mt.data.packing import pack_split
+from lidar_mt.deploy.cpu import adds_exactly
 from lidar_mt.engine.checkpoint import read_checkpoint
 from lidar_mt.quantization.modules import set_mode
 from lidar_mt.train import main
@@ -226,3 +228,88 @@ def test_what_does_not_fit_is_named(root, run, overrides, words):
     assert "Traceback" not in text
     for word in words:
         assert word in text
+
+
+@pytest.fixture
+def exported(root, run):
+    """The artefact of the calibrated network, written once."""
+    folder = root / "runs/multitask/published/int8"
+    if not folder.is_dir():
+        text = run("stage=calibrate", program="export")
+        assert "onnxruntime: 178 operators" in text or "operators in int8" in text
+        assert "python -m lidar_mt.evaluate stage=int8" in text
+    return folder
+
+
+EVALUATE = [item for item in RUN if item.startswith(("data.", "trainer.", "callbacks."))]
+
+
+def scores_of(text, name):
+    """Scores of a row of the comparison by column, without the differences."""
+    (row,) = (line for line in text.splitlines() if re.match(rf" *{name}  ", line))
+    return row.split()[len(name.split()) :]
+
+
+@pytest.fixture
+def compared(root, run, exported, monkeypatch):
+    """Scores by network, after an evaluation of float, calibrate and others."""
+
+    def get(*others):
+        monkeypatch.setenv("COLUMNS", "250")
+        for keys in (["stage=float"], ["stage=calibrate"], *others):
+            text = run(*EVALUATE, *keys, f"out={root / 'scored'}", program="evaluate")
+        assert "in brackets the difference to float" in text
+        return lambda name: list(map(float, scores_of(text, name)))
+
+    return get
+
+
+def test_the_exported_network_has_the_scores_of_the_calibrated_one(compared):
+    scores = compared(["stage=int8", "runtime=onnxruntime"])
+    assert len(scores("calibrate")) > 5
+    assert scores("float") != scores("calibrate")
+    assert scores("int8 onnxruntime") == pytest.approx(scores("calibrate"), abs=0.0 if adds_exactly() else 0.5)
+
+
+@pytest.mark.slow
+def test_so_has_every_other_runtime(compared):
+    scores = compared(["stage=int8"], ["stage=calibrate", "runtime=integer"], ["stage=int8", "runtime=openvino"])
+    assert scores("int8 integer") == scores("calibrate integer") == scores("calibrate")
+    assert scores("int8 openvino") == pytest.approx(scores("calibrate"), abs=3.0)  # an untrained network
+
+
+def test_the_exported_network_detects_in_single_files(root, run, exported):
+    frame = next((root / "nuscenes/samples/LIDAR_TOP").glob("*.pcd.bin"))
+    for stage, runtime in (("calibrate", "torch"), ("int8", "integer"), ("int8", "openvino")):
+        keys = (f"points={frame}", f"stage={stage}", f"runtime={runtime}", "score_threshold=0.0")
+        run(*keys, f"out={root / stage / runtime}", program="infer")
+    name = f"{frame.name.split('.')[0]}.json"
+    boxes = (root / "calibrate/torch" / name).read_text()
+    assert boxes == (root / "int8/integer" / name).read_text()
+    assert boxes.count('"score"') > 10
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        (("stage=float", "runtime=onnxruntime"), ["stage=float runtime=onnxruntime", "runs in torch"]),
+        (("stage=int8", "runtime=torch"), ["stage=int8 runtime=torch", "integer, onnxruntime, openvino"]),
+        (("stage=int8", "runtime=tensorflow"), ["tensorflow", "integer, onnxruntime, openvino"]),
+        (("stage=int8", "artefact=nowhere"), ["no artefact at nowhere", "python -m lidar_mt.export"]),
+    ],
+)
+def test_networks_that_are_not_there_are_named(run, keys, words):
+    text = run(*keys, program="evaluate", status=2)
+    assert all(word in text for word in words)
+
+
+def test_what_cannot_be_exported_or_trained_is_named(root, run, exported):
+    assert "stage=float has no integers" in run("stage=float", program="export", status=2)
+    text = run("stage=calibrate", program="export", status=2)
+    assert "exists already" in text
+    assert "overwrite=true" in text
+    before = (exported / "signature.json").stat().st_mtime_ns
+    run("stage=calibrate", "overwrite=true", program="export")
+    assert (exported / "signature.json").stat().st_mtime_ns > before
+    assert "python -m lidar_mt.train stage=qat" in run("run_name=other", program="export", status=2)
+    assert "python -m lidar_mt.export" in run(*RUN, "stage=int8", status=2)

@@ -16,7 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from lidar_mt.config.instantiate import instantiate
 from lidar_mt.config.stages import Start, build_net, check_stage
 from lidar_mt.data.datamodule import LidarDataModule
-from lidar_mt.engine.checkpoint import config_beside, load_network, read_checkpoint
+from lidar_mt.engine.checkpoint import check_there, config_beside, load_network, read_checkpoint
 from lidar_mt.engine.lit_module import LidarMultiTaskModule
 from lidar_mt.structures.errors import CheckpointError, ConfigError, DataError
 
@@ -185,6 +185,7 @@ def read_network_config(checkpoint: Path) -> DictConfig:
     Raises:
         CheckpointError: there is none, or it lacks a group.
     """
+    check_there(checkpoint)
     path = config_beside(checkpoint)
     if not path.is_file():
         raise CheckpointError(f"no {path}; it describes the network of {checkpoint.name} and is written by training")

@@ -65,6 +65,9 @@ class EvaluateConfig(RecipeConfig):
     checkpoint: str = MISSING
     split: str = MISSING
     out: str = MISSING
+    runtime: str | None = None
+    artefact: str = MISSING
+    threads: int | None = None
     results: str | None = None
     data_root: str | None = None
     version: str = MISSING
@@ -77,8 +80,20 @@ class InferConfig(RecipeConfig):
     points: str = MISSING
     columns: int | None = None
     checkpoint: str = MISSING
+    runtime: str | None = None
+    artefact: str = MISSING
+    threads: int | None = None
     out: str = MISSING
     score_threshold: float = 0.3
+
+
+@dataclass
+class ExportConfig(RecipeConfig):
+    """Keys of `python -m lidar_mt.export`."""
+
+    checkpoint: str = MISSING
+    out: str = MISSING
+    overwrite: bool = False
 
 
 @dataclass
@@ -166,6 +181,7 @@ SCHEMAS: dict[str, type] = {
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
     "count_classes": CountClassesConfig,
+    "export": ExportConfig,
     "infer": InferConfig,
     "pack_data": PackDataConfig,
     "verify_data": VerifyDataConfig,

@@ -27,6 +27,10 @@ BEFORE = {"calibrate": "float", "qat": "calibrate"}
 #: Keys of `quant` that calibration has settled; the others may change from stage to stage.
 _SETTLED = ("scheme", "scales", "exceptions")
 _SHOWN = 3
+#: Stages with integers.
+QUANTIZED = tuple(BEFORE)
+#: What `export` makes; nothing to train.
+EXPORTED = "int8"
 
 log = logging.getLogger("lidar_mt.config")
 
@@ -55,6 +59,11 @@ def check_stage(cfg: DictConfig) -> None:
     Raises:
         ConfigError: names both.
     """
+    if cfg.stage.name == EXPORTED:
+        raise ConfigError(
+            "stage=int8 is exported, not trained; run `python -m lidar_mt.export`, then "
+            "`python -m lidar_mt.evaluate stage=int8`"
+        )
     quantized = cfg.stage.name in BEFORE
     if quantized and cfg.quant is None:
         raise ConfigError(

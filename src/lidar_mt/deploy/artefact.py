@@ -4,6 +4,7 @@ network.onnx     features, coords -> outputs
 canvas.onnx      canvas of codes -> outputs, for those who encode pillars in their fast form
 integers.msgpack the integer graph that defines both
 report.txt       for people
+config.yaml      what the network was built from and how its outputs are decoded
 signature.json   names, shapes, grid, classes, preprocessing, checksums of the others
 """
 
@@ -24,15 +25,16 @@ from lidar_mt.deploy.signature import FileSpec, Signature, decode_signature, enc
 from lidar_mt.quantization.integer_graph import IntegerGraph, Scatter
 from lidar_mt.structures.errors import ArtefactError
 
-NETWORK, FROM_CANVAS, FROM_CANVAS_ONNXRUNTIME, INTEGERS, REPORT, SIGNATURE = (
+NETWORK, FROM_CANVAS, FROM_CANVAS_ONNXRUNTIME, INTEGERS, REPORT, CONFIG, SIGNATURE = (
     "network.onnx",
     "canvas.onnx",
     "canvas_onnxruntime.onnx",
     "integers.msgpack",
     "report.txt",
+    "config.yaml",
     "signature.json",
 )
-_FILES = (NETWORK, FROM_CANVAS, FROM_CANVAS_ONNXRUNTIME, INTEGERS, REPORT)
+_FILES = (NETWORK, FROM_CANVAS, FROM_CANVAS_ONNXRUNTIME, INTEGERS, REPORT, CONFIG)
 #: A signature is a few kilobytes.
 _MAX_SIGNATURE_BYTES = 2**20
 
@@ -48,6 +50,7 @@ class Artefact:
         from_canvas: ONNX file from the canvas.
         from_canvas_onnxruntime: the same in onnxruntime's fastest form.
         report: text for people.
+        config: YAML that evaluation builds tasks and decoders from; nothing that computes the network reads it.
     """
 
     signature: Signature
@@ -56,6 +59,7 @@ class Artefact:
     from_canvas: bytes
     from_canvas_onnxruntime: bytes
     report: str = ""
+    config: str = ""
 
 
 def write_artefact(artefact: Artefact, folder: Path, *, overwrite: bool = False) -> Artefact:
@@ -78,6 +82,7 @@ def write_artefact(artefact: Artefact, folder: Path, *, overwrite: bool = False)
         FROM_CANVAS_ONNXRUNTIME: artefact.from_canvas_onnxruntime,
         INTEGERS: encode_graph(artefact.graph),
         REPORT: artefact.report.encode(),
+        CONFIG: artefact.config.encode(),
     }
     specs = {name: FileSpec(len(data), hashlib.sha256(data).hexdigest()) for name, data in files.items()}
     files[SIGNATURE] = encode_signature(msgspec.structs.replace(artefact.signature, files=specs))
@@ -126,6 +131,7 @@ def read_artefact(folder: Path) -> Artefact:
         from_canvas=files[FROM_CANVAS],
         from_canvas_onnxruntime=files[FROM_CANVAS_ONNXRUNTIME],
         report=files[REPORT].decode("utf-8", errors="replace"),
+        config=files[CONFIG].decode("utf-8", errors="replace"),
     )
 
 

@@ -47,6 +47,7 @@ def export_network(
     folder: Path,
     *,
     num_sweeps: int = 10,
+    config: str = "",
     overwrite: bool = False,
 ) -> Artefact:
     """Writes a network with everything that is needed to run it.
@@ -60,6 +61,7 @@ def export_network(
         classes: class names and groups.
         folder: target.
         num_sweeps: sweeps that were merged into a cloud in training.
+        config: see `Artefact.config`.
         overwrite: replace an artefact that is there already.
 
     Raises:
@@ -67,7 +69,8 @@ def export_network(
         ArtefactError: the integers do not give the network's outputs, or the folder cannot be written.
     """
     artefact = build_artefact(net, voxelizer, classes, num_sweeps=num_sweeps)
-    return write_artefact(replace(artefact, report=describe_artefact(artefact)), folder, overwrite=overwrite)
+    artefact = replace(artefact, report=describe_artefact(artefact), config=config)
+    return write_artefact(artefact, folder, overwrite=overwrite)
 
 
 @torch.no_grad()

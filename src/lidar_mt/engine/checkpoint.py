@@ -35,12 +35,8 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             plain containers.
     """
     path = Path(path)
+    check_there(path)
     previous = previous_of(path)
-    if not path.is_file() and not previous.is_file():
-        stage = next((name for name in ("calibrate", "qat") if path.name.startswith(f"{name}-")), "float")
-        raise CheckpointError(
-            f"no checkpoint at {path}; run `python -m lidar_mt.train stage={stage}` or name one with checkpoint=FILE"
-        )
     try:
         return _read(path)
     except CheckpointError as error:
@@ -48,6 +44,15 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
             raise
         log.warning("%s; going back to the one before it, %s", error, previous.name)
         return _read(previous)
+
+
+def check_there(path: Path) -> None:
+    """Raises CheckpointError, with the command that makes one, where neither a checkpoint nor its predecessor is."""
+    if not path.is_file() and not previous_of(path).is_file():
+        stage = next((name for name in ("calibrate", "qat") if path.name.startswith(f"{name}-")), "float")
+        raise CheckpointError(
+            f"no checkpoint at {path}; run `python -m lidar_mt.train stage={stage}` or name one with checkpoint=FILE"
+        )
 
 
 def _read(path: Path) -> dict[str, Any]:

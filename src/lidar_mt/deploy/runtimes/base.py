@@ -112,6 +112,8 @@ class Runtime(ABC):
 class RuntimeNet(nn.Module):
     """A runtime in the place of the network: decoders, metrics and pictures work on it unchanged.
 
+    A trainer's mixed precision does not reach it: integers in float32 would not survive bfloat16.
+
     Args:
         runtime: what computes.
     """
@@ -122,11 +124,13 @@ class RuntimeNet(nn.Module):
 
     def forward(self, features: Tensor, coords: Tensor) -> NetOutput:
         """See `LidarMultiTaskNet.forward`."""
-        return self._output(self.runtime.run(features, coords))
+        with torch.no_grad(), torch.autocast(features.device.type, enabled=False):
+            return self._output(self.runtime.run(features, coords))
 
     def forward_pillars(self, pillars: Pillars) -> NetOutput:
         """See `LidarMultiTaskNet.forward_pillars`."""
-        return self._output(self.runtime.run_pillars(pillars))
+        with torch.no_grad(), torch.autocast(pillars.features.device.type, enabled=False):
+            return self._output(self.runtime.run_pillars(pillars))
 
     def _output(self, tensors: list[Tensor]) -> NetOutput:
         signature = self.runtime.signature

@@ -1,0 +1,58 @@
+"""Exports a calibrated or trained integer network: a folder with ONNX files, the integers, a signature and a report.
+
+    python -m lidar_mt.export
+
+Useful keys:
+    stage=qat            whose checkpoint; also calibrate
+    experiment=demo      the same experiment as in training
+    run_name=demo        take the published checkpoint of this run
+    checkpoint=FILE      or name a checkpoint; <stage>-config.yaml beside it says what the network is
+    out=DIR              the folder to write, runs/<run_name>/published/int8 by default
+    overwrite=true       replace the artefact that is there
+"""
+
+from __future__ import annotations
+
+import logging
+import shlex
+from pathlib import Path
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from lidar_mt.config import instantiate, program
+from lidar_mt.config.build import load_module, read_network_config
+from lidar_mt.config.deployed import integer_parts
+from lidar_mt.config.stages import EXPORTED, QUANTIZED
+from lidar_mt.deploy.exporter import export_network
+from lidar_mt.structures.errors import ConfigError
+
+log = logging.getLogger("lidar_mt.export")
+
+
+@program("export")
+def main(cfg: DictConfig) -> None:
+    """Writes the artefact and says which operators each runtime computes in integers."""
+    if cfg.stage.name not in QUANTIZED:
+        raise ConfigError(f"stage={cfg.stage.name} has no integers to export; take stage=qat or stage=calibrate")
+    checkpoint, out = Path(cfg.checkpoint), Path(cfg.out)
+    network = read_network_config(checkpoint)
+    module = load_module(checkpoint, network)
+    artefact = export_network(
+        *integer_parts(module),
+        instantiate(network.classes),
+        out,
+        num_sweeps=network.num_sweeps,
+        config=OmegaConf.to_yaml(network, resolve=True),
+        overwrite=cfg.overwrite,
+    )
+    log.info("%s", artefact.report.rstrip())
+    kept = [item for item in HydraConfig.get().overrides.task if not item.startswith(("stage", "overwrite", "out="))]
+    command = ["python", "-m", "lidar_mt.evaluate", "stage=int8", "runtime=onnxruntime", *kept]
+    if out != Path(cfg.paths.published) / EXPORTED:
+        command.append(f"artefact={out}")
+    log.info("exported to %s; next: %s", out, shlex.join(command))
+
+
+if __name__ == "__main__":
+    main()

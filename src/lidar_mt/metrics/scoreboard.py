@@ -1,0 +1,138 @@
+"""The scores of all stages and runtimes of one network side by side, with their distance to float.
+
+Each evaluation leaves a small file beside the checkpoint that it scored. A file counts as long as its checkpoint is
+the one that was scored, and the data are those of the others.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import msgspec
+from rich import box
+from rich.table import Table
+
+from lidar_mt.metrics.detection_protocol import TP_ERRORS
+from lidar_mt.metrics.detection_scores import DetectionScores
+from lidar_mt.metrics.json_files import write_json
+
+#: Folder of these files.
+SCORES = "scores"
+#: What the others are compared with.
+BASELINE = "float"
+_ORDER = ("float", "calibrate", "qat", "int8")
+#: Numbers that are no share of one: their differences are printed as they are.
+_ERRORS = {*TP_ERRORS}
+_SHARE = 100.0
+
+
+class Score(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What one evaluation found.
+
+    Attributes:
+        name: stage and runtime.
+        data: version, split and all else that must be equal for a comparison.
+        source: digest of the checkpoint or artefact.
+        source_name: its file or folder name, in the folder above.
+        values: score by name; shares from 0 to 1, errors in their units; None where undefined.
+        samples: how many were scored.
+    """
+
+    name: str
+    data: str
+    source: str
+    source_name: str
+    values: dict[str, float | None]
+    samples: int = 0
+
+
+def headline(detection: DetectionScores | None, segmentation: Mapping[str, float] | None) -> dict[str, float | None]:
+    """The numbers that a comparison shows.
+
+    Args:
+        detection: official detection scores, or None.
+        segmentation: what `BevIoU.compute` returned, or None.
+    """
+    values: dict[str, float] = {}
+    if detection is not None:
+        values |= {"NDS": detection.nds, "mAP": detection.mean_ap, "car AP": detection.class_ap.get("car", math.nan)}
+    if segmentation is not None:
+        values |= {name: value for name, value in segmentation.items() if name == "mIoU" or name.startswith("IoU/")}
+    if detection is not None:
+        values |= detection.tp_errors
+    return {name: None if math.isnan(value) else float(value) for name, value in values.items()}
+
+
+def digest(source: Path) -> str:
+    """SHA-256 of a file, or of a folder's `signature.json`, which holds those of its other files."""
+    path = source / "signature.json" if source.is_dir() else source
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def write_score(folder: Path, score: Score) -> Path:
+    """Writes `<name>.json`.
+
+    Raises:
+        DataError: the file cannot be written.
+    """
+    return write_json(folder / f"{score.name}.json", msgspec.to_builtins(score), indent=1)
+
+
+def read_scores(folder: Path) -> list[Score]:
+    """The scores in a folder whose checkpoints are still those that were scored; from float to int8."""
+    found = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            score = msgspec.json.decode(path.read_bytes(), type=Score)
+            fits = digest(folder.parent / score.source_name) == score.source
+        except (msgspec.DecodeError, OSError):
+            continue
+        if fits:
+            found.append(score)
+    return sorted(found, key=lambda score: (_ORDER.index(_stage(score)) if _stage(score) in _ORDER else 9, score.name))
+
+
+def comparison_table(scores: Sequence[Score], data: str, samples: int) -> Table | None:
+    """A row for each score on the same data; behind each number, its difference to float.
+
+    Args:
+        scores: from `read_scores`.
+        data: as in the `Score` to compare with.
+        samples: as in the `Score` to compare with.
+
+    Returns:
+        The table, or None where there are no two to compare.
+    """
+    rows = [score for score in scores if (score.data, score.samples) == (data, samples)]
+    base = next((score.values for score in rows if score.name == BASELINE), None)
+    if len(rows) < 2:
+        return None
+    title = f"{data}, {samples} samples: " + (
+        "in brackets the difference to float" if base else "no float to compare with"
+    )
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE)
+    table.add_column("network", no_wrap=True)
+    names = list(dict.fromkeys(name for score in rows for name in score.values))
+    for name in names:
+        unit = "" if name in _ERRORS else "\n%"
+        table.add_column(name.replace("/", " ") + unit, justify="right", no_wrap=True)
+    for score in rows:
+        reference = base if base is not None and score.name != BASELINE else {}
+        cells = (_cell(name, score.values.get(name), reference.get(name)) for name in names)
+        table.add_row(score.name.replace("_", " "), *cells)
+    return table
+
+
+def _cell(name: str, value: float | None, reference: float | None) -> str:
+    if value is None:
+        return "-"
+    unit, digits = (1.0, 3) if name in _ERRORS else (_SHARE, 2)
+    text = f"{value * unit:.{digits}f}"
+    return text if reference is None else f"{text}\n({(value - reference) * unit:+.{digits}f})"
+
+
+def _stage(score: Score) -> str:
+    return score.name.partition("_")[0]

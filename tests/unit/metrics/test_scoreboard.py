@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import io
+import math
+import re
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from lidar_mt.metrics.scoreboard import Score, comparison_table, digest, headline, read_scores, write_score
+
+
+def printed(scores: list[Score], data: str = "mini val", samples: int = 9) -> str:
+    console = Console(width=200, file=io.StringIO())
+    table = comparison_table(scores, data, samples)
+    if table is None:
+        return ""
+    console.print(table)
+    return console.file.getvalue()  # type: ignore[attr-defined]
+
+
+def score(name: str, nds: float | None = 0.5, data: str = "mini val", samples: int = 9, source: str = "a") -> Score:
+    return Score(name, data, source, "x.ckpt", {"NDS": nds, "mATE": 0.3}, samples)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "x.ckpt").write_bytes(b"weights")
+    return tmp_path / "scores"
+
+
+def test_scores_come_back_from_float_to_int8(folder: Path) -> None:
+    source = digest(folder.parent / "x.ckpt")
+    for name in ("int8_openvino", "qat", "calibrate", "float", "int8_integer"):
+        write_score(folder, score(name, source=source))
+    names = ["float", "calibrate", "qat", "int8_integer", "int8_openvino"]
+    assert [one.name for one in read_scores(folder)] == names
+    assert read_scores(folder)[0] == score("float", source=source)
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'{"name": "float"}', b"\xff\xfe"])
+def test_other_files_are_left_out(folder: Path, content: bytes) -> None:
+    write_score(folder, score("qat", source=digest(folder.parent / "x.ckpt")))
+    (folder / "float.json").write_bytes(content)
+    assert [one.name for one in read_scores(folder)] == ["qat"]
+
+
+def test_scores_of_a_checkpoint_that_has_changed_or_gone_are_left_out(folder: Path) -> None:
+    checkpoint = folder.parent / "x.ckpt"
+    write_score(folder, score("float", source=digest(checkpoint)))
+    assert len(read_scores(folder)) == 1
+    checkpoint.write_bytes(b"other")
+    assert read_scores(folder) == []
+    checkpoint.unlink()
+    assert read_scores(folder) == []
+
+
+def test_differences_are_told_in_points_and_in_units() -> None:
+    text = printed([score("float", 0.5), Score("qat", "mini val", "a", "x", {"NDS": 0.4988, "mATE": 0.31}, 9)])
+    assert "50.00" in text
+    assert "49.88" in text
+    assert "(-0.12)" in text
+    assert "(+0.010)" in text
+    assert text.count("(") == 2  # float has none
+
+
+def test_only_the_same_data_are_compared() -> None:
+    others = [score("qat", data="mini train"), score("int8", samples=8)]
+    assert printed([score("float"), *others]) == ""
+    assert printed([]) == ""
+
+
+def test_without_float_there_are_no_differences() -> None:
+    text = printed([score("qat"), score("int8_integer")])
+    assert "no float to compare with" in " ".join(text.split())
+    assert "int8 integer" in text
+    assert "(" not in text.split("compare with")[1]
+
+
+def test_undefined_scores_are_dashes() -> None:
+    assert re.search(r"qat +- +0\.300", printed([score("float"), score("qat", None)]))
+    assert headline(None, {"mIoU": math.nan, "IoU/a": 0.5, "accuracy": 1.0}) == {"mIoU": None, "IoU/a": 0.5}
