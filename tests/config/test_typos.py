@@ -227,3 +227,14 @@ def test_every_group_says_what_it_may_hold():
 @pytest.mark.parametrize("name", schema.SCHEMAS)
 def test_no_program_refuses_its_own_defaults(name):
     compose(name)
+
+
+@pytest.mark.parametrize("key", ["find_unused_parameters: true", "process_group_backend: gloo", "static_graph: true"])
+def test_a_strategy_takes_its_own_keys_and_those_of_torch(key: str) -> None:
+    node = compose("train", [f"trainer.strategy={{_target_: pytorch_lightning.strategies.DDPStrategy, {key}}}"]).trainer
+    assert key.split(":", maxsplit=1)[0] in node.strategy
+
+
+def test_a_misspelt_key_of_a_strategy_is_named() -> None:
+    with pytest.raises(ConfigError, match="find_unused_parameters"):
+        compose("train", ["+trainer.strategy={_target_: pytorch_lightning.strategies.DDPStrategy, find_unused: true}"])

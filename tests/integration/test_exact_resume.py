@@ -101,10 +101,12 @@ def test_a_limit_in_steps_and_balanced_epochs(packed, references, tmp_path):
     assert_exact(references(overrides), packed, tmp_path, overrides, {"train": 3}, {"train": 4})
 
 
-def test_the_best_checkpoint_can_be_resumed_and_its_score_goes_along(packed, references, tmp_path):
+@pytest.mark.parametrize("moved", [False, True])
+def test_the_best_checkpoint_can_be_resumed_and_its_score_goes_along(packed, references, tmp_path, moved):
     reference = references(PLAIN)
     part = train(tmp_path / "part", packed, PLAIN, Stop(train=8))
-    best = tmp_path / "part/checkpoints/best.ckpt"
+    folder = (tmp_path / "part").rename(tmp_path / "moved") if moved else tmp_path / "part"
+    best = folder / "checkpoints/best.ckpt"
     assert best.is_file()
     end = train(tmp_path / "end", packed, PLAIN, resume=best)
     assert difference(reference, end) == 0.0

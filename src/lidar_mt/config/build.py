@@ -139,9 +139,19 @@ def total_steps(trainer: pl.Trainer, batches: int) -> int:
     Args:
         trainer: gives epochs, accumulation and limits.
         batches: batches per rank and epoch.
+
+    Raises:
+        ConfigError: there is no batch to train on, or validation would come later than the end of an epoch.
     """
     limit = trainer.limit_train_batches
     batches = min(batches, limit) if isinstance(limit, int) else int(batches * (1.0 if limit is None else limit))
+    if batches == 0:
+        raise ConfigError(f"nothing to train on: trainer.limit_train_batches={limit} leaves no batch of an epoch")
+    every = trainer.val_check_interval
+    if isinstance(every, int) and every > batches and trainer.check_val_every_n_epoch is not None:
+        raise ConfigError(
+            f"trainer.val_check_interval={every}: an epoch has {batches} batches; a share up to 1.0 works as well"
+        )
     # The last group of an epoch steps even when it is smaller than the accumulation.
     steps = math.ceil(batches / trainer.accumulate_grad_batches) * (trainer.max_epochs or 1)
     return max(1, steps if trainer.max_steps < 0 else min(steps, trainer.max_steps))

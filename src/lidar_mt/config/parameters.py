@@ -11,6 +11,8 @@ import hydra.utils
 
 from lidar_mt.config.instantiate import check_target
 
+#: Classes whose `**kwargs` go to a class that is no base of theirs.
+_WRAPPERS = {"DDPStrategy": "torch.nn.parallel.DistributedDataParallel"}
 _VAR_POSITIONAL, _VAR_KEYWORD = inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD
 
 
@@ -59,6 +61,13 @@ def parameters_of(target: str) -> Parameters:
         named = [each.name for each in own if each.kind not in (_VAR_POSITIONAL, _VAR_KEYWORD)]
         hints = {**{name: known.get(name, Any) for name in named}, **hints}
         if all(each.kind != _VAR_KEYWORD for each in own):
-            return Parameters(found.__name__, hints)
+            return Parameters(found.__name__, {**_wrapped(found), **hints})
     # What the last `**kwargs` takes is not known, unless there is no constructor at all.
     return Parameters(found.__name__, hints, closed=not hints)
+
+
+def _wrapped(found: type) -> dict[str, Any]:
+    """Parameters, with any type, of what a wrapper makes; none of a class that is no wrapper."""
+    targets = [_WRAPPERS[base.__name__] for base in inspect.getmro(found) if base.__name__ in _WRAPPERS]
+    names = (name for target in targets for name in inspect.signature(hydra.utils.get_class(target)).parameters)
+    return {name: Any for name in names if name not in ("module", "kwargs")}

@@ -263,7 +263,7 @@ BOUNDS: dict[str, float] = {
     "trainer.max_epochs": 1,
     "trainer.accumulate_grad_batches": 1,
     "trainer.check_val_every_n_epoch": 1,
-    "trainer.log_every_n_steps": 1,
+    "trainer.log_every_n_steps": 0,
     "trainer.gradient_clip_val": 0,
     "data.batch_size": 1,
     "data.num_workers": 0,

@@ -23,11 +23,17 @@ class BestCheckpoint(ModelCheckpoint):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(**kwargs)
         self._moved: dict[Path, Path] = {}
+        self._beside: Path | None = None
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Remembers where the checkpoint lies that is resumed: its run's folder may have been moved."""
+        super().setup(trainer, pl_module, stage)
+        self._beside = Path(trainer.ckpt_path).parent if trainer.ckpt_path else None
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Takes over scores and files; the files are copied into this run's folder."""
         state = dict(state_dict)
-        best = Path(str(state.get("best_model_path", "")))
+        best = self._find(Path(str(state.get("best_model_path", ""))))
         if not best.is_file():
             if best.name:
                 log.warning("the best checkpoint so far, %s, is gone; the next validation starts the search anew", best)
@@ -49,10 +55,15 @@ class BestCheckpoint(ModelCheckpoint):
                     copy_whole(source, target)
 
     def _move(self, path: str, before: str) -> str:
-        source = Path(path)
-        if not path or str(source.parent) != before or self.dirpath is None:
+        if not path or str(Path(path).parent) != before or self.dirpath is None:
             return path
+        source = self._find(Path(path))
         target = Path(self.dirpath) / source.name
         if target != source:
             self._moved[source] = target
         return str(target)
+
+    def _find(self, path: Path) -> Path:
+        """The file, or the one of its name beside the checkpoint that is resumed."""
+        beside = path if self._beside is None or not path.name else self._beside / path.name
+        return path if path.is_file() or not beside.is_file() else beside
