@@ -95,6 +95,8 @@ class _Writer:
         self.nodes: list[Any] = []
         self.constants: dict[str, Any] = {}
         self.uses: dict[str, int] = {}
+        #: A tensor of codes whose channels come last; its real values have them second, as all others.
+        self.last_channels = ""
         steps = self._start_at_canvas() if from_canvas else graph.steps
         for step in steps:
             self._write(step)
@@ -127,15 +129,16 @@ class _Writer:
         if self.for_onnxruntime or self.codes[name].form.low < 0:
             self._node("Transpose", [self.inputs[0].name], name, perm=[0, 3, 1, 2])
         else:
-            self._node("Transpose", [self.inputs[0].name], f"{name}:stored", perm=[0, 3, 1, 2])
-            self._requantize_canvas(f"{name}:stored", name)
+            self._requantize_canvas(self.inputs[0].name, name)
+            self.last_channels = name
         return self.graph.steps[at + 1 :]
 
     def _requantize_canvas(self, stored: str, name: str) -> None:
         """Does nothing to codes that are never negative, but tells OpenVINO what they are.
 
         It takes no integer input for quantized: the convolution behind it would run in float, for a third of the whole
-        network's time. A plain pair of Dequantize and Quantize it would remove.
+        network's time. A plain pair of Dequantize and Quantize it would remove. Real values are transposed, not codes:
+        then it sees that its own layout has the channels last, too, and moves nothing.
         """
         real = self._node("DequantizeLinear", [stored, *self._parameters(name, scale=1.0)], f"{name}:stored_real")
         real = self._node("Abs", [real], f"{name}:stored_abs")
@@ -295,7 +298,11 @@ class _Writer:
     def _dequantize(self, name: str, scale: float | None = None) -> str:
         """Real values of a tensor of codes, for one user: runtimes fuse only pairs that nobody else looks at."""
         self.uses[name] = use = self.uses.get(name, -1) + 1
-        return self._node("DequantizeLinear", [name, *self._parameters(name, scale)], f"{name}:real_{use}")
+        real = f"{name}:real_{use}"
+        if name != self.last_channels:
+            return self._node("DequantizeLinear", [name, *self._parameters(name, scale)], real)
+        values = self._node("DequantizeLinear", [name, *self._parameters(name, scale)], f"{real}_rows")
+        return self._node("Transpose", [values], real, perm=[0, 3, 1, 2])
 
     def _parameters(self, name: str, scale: float | None = None) -> tuple[str, str]:
         """Scale and zero point of a tensor, as constants."""
