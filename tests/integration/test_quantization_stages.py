@@ -313,3 +313,13 @@ def test_what_cannot_be_exported_or_trained_is_named(root, run, exported):
     assert (exported / "signature.json").stat().st_mtime_ns > before
     assert "python -m lidar_mt.train stage=qat" in run("run_name=other", program="export", status=2)
     assert "python -m lidar_mt.export" in run(*RUN, "stage=int8", status=2)
+
+
+def test_another_backbone_goes_the_whole_road_by_configuration(root, run):
+    name = ("run_name=swapped", "model.backbone._target_=tests.helpers.plain_backbone.IntegerBackbone")
+    for stage in ("float", "calibrate", "qat"):
+        text = run(*RUN, *SHORT, *name, f"stage={stage}")
+        assert stage == "float" or "not fused: none" in text
+    assert "operators in int8" in run("run_name=swapped", program="export")
+    data = [item for item in RUN if item.startswith("data.")]
+    run(*data, "run_name=swapped", "samples=1", "require_equal=true", f"out={root / 'swapped'}", program="parity")
