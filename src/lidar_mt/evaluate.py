@@ -38,6 +38,7 @@ from lidar_mt.metrics.detection_protocol import DETECTION_NAMES
 from lidar_mt.metrics.detection_scores import DetectionScores, read_curves
 from lidar_mt.metrics.nuscenes_detection import NuScenesDetectionMetric
 from lidar_mt.metrics.scoreboard import (
+    BASELINE,
     SCORES,
     Score,
     comparison_table,
@@ -115,9 +116,13 @@ def _score_network(cfg: DictConfig, out: Path) -> Scored:
     quiet_lightning()
     metrics = build_metrics(cfg)
     module = deployed.build(metrics, cfg)
+    callbacks = {name: instantiate(cfg.callbacks[name]) for name in ("progress", "pictures", "extremes")}
+    baseline = _baseline(deployed, cfg)
+    if callbacks["extremes"] is not None and baseline is not None:
+        callbacks["extremes"].choose(baseline.frames)  # the same frames for all, side by side
     trainer: pl.Trainer = instantiate(
         cfg.trainer,
-        callbacks=[item for name in ("progress", "pictures") if (item := instantiate(cfg.callbacks[name])) is not None],
+        callbacks=[item for item in callbacks.values() if item is not None],
         logger=False,
         enable_checkpointing=False,
         default_root_dir=str(out),
@@ -125,24 +130,39 @@ def _score_network(cfg: DictConfig, out: Path) -> Scored:
     trainer.test(module, datamodule=build_datamodule(cfg), verbose=False, weights_only=True)
     segmentation = module.scores.get("segmentation")
     detection = getattr(metrics.get("detection"), "detection_scores", None)
-    comparison = _compare(deployed, cfg, detection, segmentation) if is_first_process() else None
+    frames = getattr(callbacks["extremes"], "chosen", {})
+    comparison = _compare(deployed, cfg, detection, segmentation, frames) if is_first_process() else None
     return detection, segmentation, comparison
 
 
+def _baseline(deployed: Deployed, cfg: DictConfig) -> Score | None:
+    """What float had on the same data, unless it is float that is scored."""
+    scores = read_scores(deployed.source.parent / SCORES) if deployed.name != BASELINE else []
+    return next((score for score in scores if (score.name, score.data) == (BASELINE, _data(cfg))), None)
+
+
+def _data(cfg: DictConfig) -> str:
+    limit = cfg.trainer.get("limit_test_batches")
+    return f"{cfg.data.version} {cfg.split}" + (f", limit {limit}" if limit else "")
+
+
 def _compare(
-    deployed: Deployed, cfg: DictConfig, detection: DetectionScores | None, segmentation: dict[str, float] | None
+    deployed: Deployed,
+    cfg: DictConfig,
+    detection: DetectionScores | None,
+    segmentation: dict[str, float] | None,
+    frames: dict[str, str],
 ) -> Table | None:
     """Keeps the scores beside the checkpoint; a table of all stages and runtimes that were scored on the same data."""
     source, samples = deployed.source, 0 if detection is None else detection.num_samples
-    limit = cfg.trainer.get("limit_test_batches")
-    data = f"{cfg.data.version} {cfg.split}" + (f", limit {limit}" if limit else "")
-    folder = source.parent / SCORES
+    folder, pictures = source.parent / SCORES, str((Path(cfg.out) / "pictures").resolve())
     try:
         values = headline(detection, segmentation)
-        write_score(folder, Score(deployed.name, data, digest(source), source.name, values, samples))
+        score = Score(deployed.name, _data(cfg), digest(source), source.name, values, samples, pictures, frames)
+        write_score(folder, score)
     except (DataError, OSError) as error:
         log.warning("%s; the scores are not kept for comparison", error)
-    return comparison_table(read_scores(folder), data, samples)
+    return comparison_table(read_scores(folder), _data(cfg), samples)
 
 
 if __name__ == "__main__":

@@ -39,6 +39,8 @@ class Score(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         source_name: its file or folder name, in the folder above.
         values: score by name; shares from 0 to 1, errors in their units; None where undefined.
         samples: how many were scored.
+        pictures: folder of the evaluation's pictures.
+        frames: token by picture name of the frames found best and worst.
     """
 
     name: str
@@ -47,6 +49,8 @@ class Score(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     source_name: str
     values: dict[str, float | None]
     samples: int = 0
+    pictures: str = ""
+    frames: dict[str, str] = {}
 
 
 def headline(detection: DetectionScores | None, segmentation: Mapping[str, float] | None) -> dict[str, float | None]:
