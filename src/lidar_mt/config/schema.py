@@ -97,6 +97,15 @@ class ExportConfig(RecipeConfig):
 
 
 @dataclass
+class ReportConfig:
+    """Keys of `python -m lidar_mt.report`."""
+
+    run_name: str = MISSING
+    out: str = MISSING
+    paths: Any = MISSING
+
+
+@dataclass
 class PackDataConfig:
     """Keys of `python -m lidar_mt.pack_data`."""
 
@@ -182,6 +191,7 @@ SCHEMAS: dict[str, type] = {
     "evaluate": EvaluateConfig,
     "count_classes": CountClassesConfig,
     "export": ExportConfig,
+    "report": ReportConfig,
     "infer": InferConfig,
     "pack_data": PackDataConfig,
     "verify_data": VerifyDataConfig,

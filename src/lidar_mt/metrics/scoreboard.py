@@ -99,34 +99,40 @@ def read_scores(folder: Path) -> list[Score]:
     return sorted(found, key=lambda score: (_ORDER.index(_stage(score)) if _stage(score) in _ORDER else 9, score.name))
 
 
-def comparison_table(scores: Sequence[Score], data: str, samples: int) -> Table | None:
-    """A row for each score on the same data; behind each number, its difference to float.
+def comparison_rows(scores: Sequence[Score], data: str, samples: int) -> tuple[list[str], list[list[str]]]:
+    """Column titles, and a row of text for each score on the same data; below each number, its difference to float.
 
     Args:
         scores: from `read_scores`.
         data: as in the `Score` to compare with.
         samples: as in the `Score` to compare with.
-
-    Returns:
-        The table, or None where there are no two to compare.
     """
-    rows = [score for score in scores if (score.data, score.samples) == (data, samples)]
-    base = next((score.values for score in rows if score.name == BASELINE), None)
+    same = [score for score in scores if (score.data, score.samples) == (data, samples)]
+    base = next((score.values for score in same if score.name == BASELINE), {})
+    names = list(dict.fromkeys(name for score in same for name in score.values))
+    header = ["network", *(name.replace("/", " ") + ("" if name in _ERRORS else "\n%") for name in names)]
+    rows = []
+    for score in same:
+        reference = base if score.name != BASELINE else {}
+        cells = [_cell(name, score.values.get(name), reference.get(name)) for name in names]
+        rows.append([score.name.replace("_", " "), *cells])
+    return header, rows
+
+
+def comparison_table(scores: Sequence[Score], data: str, samples: int) -> Table | None:
+    """The same as a table for the terminal, or None where there are no two to compare."""
+    header, rows = comparison_rows(scores, data, samples)
     if len(rows) < 2:
         return None
-    title = f"{data}, {samples} samples: " + (
-        "in brackets the difference to float" if base else "no float to compare with"
-    )
+    has_float = any(row[0] == BASELINE for row in rows)
+    meaning = "in brackets the difference to float" if has_float else "no float to compare with"
+    title = f"{data}, {samples} samples: {meaning}"
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE)
-    table.add_column("network", no_wrap=True)
-    names = list(dict.fromkeys(name for score in rows for name in score.values))
-    for name in names:
-        unit = "" if name in _ERRORS else "\n%"
-        table.add_column(name.replace("/", " ") + unit, justify="right", no_wrap=True)
-    for score in rows:
-        reference = base if base is not None and score.name != BASELINE else {}
-        cells = (_cell(name, score.values.get(name), reference.get(name)) for name in names)
-        table.add_row(score.name.replace("_", " "), *cells)
+    table.add_column(header[0], no_wrap=True)
+    for name in header[1:]:
+        table.add_column(name, justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
     return table
 
 

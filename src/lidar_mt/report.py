@@ -1,0 +1,167 @@
+"""One page about a run: scores of all stages and runtimes, curves, parity, sensitivity, compile estimates, pictures.
+
+    python -m lidar_mt.report run_name=demo
+
+Useful keys:
+    run_name=demo    whose runs and scores: runs/<run_name>
+    out=FILE.html    the page; runs/<run_name>/report.html by default
+
+The page shows what is there. Train, evaluate (each stage and runtime), `parity`, `sensitivity` and `compile` fill it.
+"""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from omegaconf import DictConfig
+
+from lidar_mt.config import program
+from lidar_mt.engine.board_reading import read_curves
+from lidar_mt.metrics.json_files import write_parts
+from lidar_mt.metrics.scoreboard import SCORES, Score, comparison_rows, read_scores
+from lidar_mt.structures.errors import DataError
+from lidar_mt.visualization.html_page import HtmlPage
+from lidar_mt.visualization.training_curves import draw_training_curves
+
+log = logging.getLogger("lidar_mt.report")
+
+_TRAINED = ("float", "qat")
+_CHARTS = {
+    "loss": ("train/loss", "val/loss"),
+    "validation": ("val/NDS", "val/mAP", "val/mIoU"),
+    "learning rate": ("lr",),
+}
+_KINDS = {"best": "found best", "worst": "found worst"}
+
+
+@program("report")
+def main(cfg: DictConfig) -> None:
+    """Writes the page and says what is not in it."""
+    run, published, out = Path(cfg.paths.runs) / cfg.run_name, Path(cfg.paths.published), Path(cfg.out)
+    if not run.is_dir():
+        raise DataError(f"no run at {run}; run `python -m lidar_mt.train run_name={cfg.run_name}` or choose run_name")
+    page = HtmlPage(f"lidar_mt: {cfg.run_name}", f"everything under {run} that was there when this page was written")
+    scores = read_scores(published / SCORES)
+    missing = [
+        name
+        for name, added in (
+            ("scores: python -m lidar_mt.evaluate", _add_scores(page, scores)),
+            ("pictures: python -m lidar_mt.evaluate", _add_pictures(page, scores)),
+            ("curves: python -m lidar_mt.train", _add_curves(page, run)),
+            ("parity: python -m lidar_mt.parity", _add_parity(page, run)),
+            ("sensitivity: python -m lidar_mt.sensitivity", _add_sensitivity(page, run)),
+            ("compile estimate: python -m lidar_mt.compile", _add_compiled(page, published)),
+            ("configuration: python -m lidar_mt.train", _add_configuration(page, run)),
+        )
+        if not added
+    ]
+    write_parts(out, [page.text().encode()])
+    for name in missing:
+        log.info("not there: %s run_name=%s", name, cfg.run_name)
+    log.info("%s, %.1f MB; it opens in any browser, without a network", out, out.stat().st_size / 1e6)
+
+
+def _add_scores(page: HtmlPage, scores: list[Score]) -> bool:
+    for data, samples in dict.fromkeys((score.data, score.samples) for score in scores):
+        header, rows = comparison_rows(scores, data, samples)
+        page.section(f"Scores on {data}")
+        page.paragraph(f"{samples} samples. Shares in percent, errors in their units; small: the difference to float.")
+        page.table(header, rows)
+    return bool(scores)
+
+
+def _add_pictures(page: HtmlPage, scores: list[Score]) -> bool:
+    drawn = [score for score in scores if score.frames and Path(score.pictures).is_dir()]
+    names = list(dict.fromkeys(name for score in drawn for name in score.frames))
+    if not names:
+        return False
+    page.section("Frames")
+    page.paragraph("The frames whose boxes the first network found best and worst; truth left, prediction right.")
+    shown = [score for index, score in enumerate(drawn) if index == 0 or score.name.startswith(("int8", "qat"))]
+    for name in names:
+        kind, _, number = name.partition("_")
+        page.heading(f"{_KINDS.get(kind, kind)}, {int(number) + 1}")
+        page.pictures([(Path(score.pictures) / f"{name}.png", score.name.replace("_", " ")) for score in shown[:3]])
+    return True
+
+
+def _add_curves(page: HtmlPage, run: Path) -> bool:
+    found = False
+    for stage in _TRAINED:
+        folders = sorted((run / stage).glob("*/tensorboard"))
+        curves = read_curves(folders) if folders else {}
+        charts = {title: _lines(curves, prefixes) for title, prefixes in _CHARTS.items()}
+        charts = {title: lines for title, lines in charts.items() if lines}
+        if not charts:
+            continue
+        if not found:
+            page.section("Training")
+        figure = draw_training_curves(charts, f"stage {stage}")
+        page.figure(figure, f"{stage}: {len(folders)} run{'s' * (len(folders) > 1)}, smoothed over 25 points")
+        found = True
+    return found
+
+
+def _lines(curves: dict[str, list[tuple[int, float]]], prefixes: tuple[str, ...]) -> dict[str, list[tuple[int, float]]]:
+    names = [name for prefix in prefixes for name in curves if name == prefix or name.startswith(f"{prefix}-")]
+    return {name: curves[name] for name in names}
+
+
+def _add_parity(page: HtmlPage, run: Path) -> bool:
+    folder = _newest(run.glob("parity/*/parity.txt"))
+    if folder is None:
+        return False
+    page.section("Parity")
+    page.pictures([(path, path.stem.replace("_", " ")) for path in sorted(folder.glob("*.png"))])
+    page.text_block("every output and layer", (folder / "parity.txt").read_text(encoding="utf-8"))
+    return True
+
+
+def _add_sensitivity(page: HtmlPage, run: Path) -> bool:
+    folder = _newest(run.glob("sensitivity_*/*/sensitivity.txt"))
+    if folder is None:
+        return False
+    page.section("Sensitivity")
+    page.pictures([(path, "one layer quantized at a time") for path in sorted(folder.glob("*.png"))])
+    page.text_block("every layer", (folder / "sensitivity.txt").read_text(encoding="utf-8"))
+    return True
+
+
+def _add_compiled(page: HtmlPage, published: Path) -> bool:
+    reports = sorted(published.glob("compiled/*/report.txt"))
+    if reports:
+        page.section("Compiled")
+        page.paragraph("Estimates of compilers, and bounds where a table says so; measured where it says measured.")
+    for path in reports:
+        page.text_block(path.parent.name, path.read_text(encoding="utf-8"))
+    return bool(reports)
+
+
+def _add_configuration(page: HtmlPage, run: Path) -> bool:
+    found = False
+    for stage in ("float", "calibrate", "qat"):
+        folder = _newest(run.glob(f"{stage}/*/config.yaml"))
+        if folder is None:
+            continue
+        if not found:
+            page.section("Configuration")
+        for name, title in (
+            ("changes.yaml", "what differs from the defaults"),
+            ("quant_table.txt", "number formats"),
+            ("config.yaml", "all keys"),
+        ):
+            if (folder / name).is_file():
+                page.text_block(f"{stage}: {title}", (folder / name).read_text(encoding="utf-8"))
+        found = True
+    return found
+
+
+def _newest(files: object) -> Path | None:
+    """The folder of the newest of some files."""
+    paths: list[Path] = sorted(files, key=lambda path: path.stat().st_mtime)  # type: ignore[call-overload]
+    return paths[-1].parent if paths else None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+"""Losses, scores and rate over the steps of one or more stages."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+
+from lidar_mt.visualization import palette
+from lidar_mt.visualization.figure import new_figure
+
+_LINES = ("#7fd1ff", "#fc9719", "#72de83", "#ff8fd0", "#ffed5f")
+_SMOOTHED = 25
+
+
+def draw_training_curves(charts: Mapping[str, Mapping[str, Sequence[tuple[int, float]]]], title: str) -> Figure:
+    """Draws one chart beside the other.
+
+    Args:
+        charts: title of a chart -> name of a line -> (step, value) in order. Long lines are smoothed, with the raw
+            values behind them.
+        title: above all.
+    """
+    figure = new_figure(420 * max(1, len(charts)), 360)
+    figure.suptitle(title, color=palette.INK, fontsize=11)
+    for index, (name, lines) in enumerate(charts.items()):
+        axes = figure.add_subplot(1, len(charts), index + 1)
+        axes.set_facecolor(palette.PANEL)
+        axes.set_title(name, color=palette.INK, fontsize=10)
+        axes.tick_params(colors=palette.INK_MUTED, labelsize=8)
+        axes.grid(color=palette.GRID_LINE, alpha=0.4, linewidth=0.6)
+        axes.set_xlabel("step", color=palette.INK_MUTED, fontsize=8)
+        for spine in axes.spines.values():
+            spine.set_color(palette.GRID_LINE)
+        for (line, points), colour in zip(lines.items(), _LINES, strict=False):
+            _draw_line(axes, line, points, colour)
+        if len(lines) > 1:
+            axes.legend(fontsize=8, facecolor=palette.PANEL, edgecolor=palette.GRID_LINE, labelcolor=palette.INK)
+    figure.subplots_adjust(left=0.14 / max(1, len(charts)) + 0.01, right=0.99, bottom=0.14, top=0.84, wspace=0.25)
+    return figure
+
+
+def _draw_line(axes: object, name: str, points: Sequence[tuple[int, float]], colour: str) -> None:
+    steps, values = np.array([p[0] for p in points]), np.array([p[1] for p in points], float)
+    plot = axes.plot  # type: ignore[attr-defined]
+    if len(values) <= 2 * _SMOOTHED:
+        plot(steps, values, color=colour, label=name, linewidth=1.5, marker="o" if len(values) < 30 else None, ms=3)
+        return
+    kernel = np.ones(_SMOOTHED) / _SMOOTHED
+    padded = np.pad(values, (_SMOOTHED // 2, _SMOOTHED - 1 - _SMOOTHED // 2), mode="edge")
+    plot(steps, values, color=colour, alpha=0.25, linewidth=0.7)
+    plot(steps, np.convolve(padded, kernel, mode="valid"), color=colour, label=name, linewidth=1.6)
