@@ -97,6 +97,21 @@ class ExportConfig(RecipeConfig):
 
 
 @dataclass
+class ParityConfig(RecipeConfig):
+    """Keys of `python -m lidar_mt.parity`."""
+
+    a: str = MISSING
+    b: str = MISSING
+    split: str = MISSING
+    samples: int = 4
+    points: str | None = None
+    columns: int | None = None
+    threads: int = 1
+    require_equal: bool = False
+    out: str = MISSING
+
+
+@dataclass
 class PackDataConfig:
     """Keys of `python -m lidar_mt.pack_data`."""
 
@@ -183,6 +198,7 @@ SCHEMAS: dict[str, type] = {
     "count_classes": CountClassesConfig,
     "export": ExportConfig,
     "infer": InferConfig,
+    "parity": ParityConfig,
     "pack_data": PackDataConfig,
     "verify_data": VerifyDataConfig,
     "search": SearchConfig,
@@ -280,6 +296,8 @@ BOUNDS: dict[str, float] = {
     "hparams_search.warmup_validations": 0,
     "seed": 0,
     "float_epochs": 1,
+    "samples": 1,
+    "threads": 1,
 }
 
 #: Keys that may not be null although their type allows it: the schedule's length comes from them.

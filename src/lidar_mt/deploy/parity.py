@@ -30,6 +30,8 @@ UNITS = {
     "vel": "m/s",
     "heatmap": "logit",
 }
+#: Score above which a cell is looked at as that of an object, as the decoder does.
+OBJECT_SCORE = 0.1
 
 
 @dataclass(frozen=True)
@@ -42,6 +44,8 @@ class OutputRow:
         group: classes of the sub-head, empty for other outputs.
         unit: of its values.
         difference: between the two forms.
+        at_objects: the same over cells that may hold an object of the group, where a's score exceeds `OBJECT_SCORE`:
+            elsewhere boxes are never trained, nor read. None for outputs without a heatmap beside them.
     """
 
     name: str
@@ -49,6 +53,7 @@ class OutputRow:
     group: str
     unit: str
     difference: Difference
+    at_objects: Difference | None
 
 
 @dataclass(frozen=True)
@@ -76,10 +81,19 @@ class Report:
     decoded: Mapping[str, Agreement]
 
     @property
-    def unequal(self) -> list[str]:
-        """Layers and outputs that differ, in codes or in values."""
-        layers = [name for name, difference in self.layers.items() if difference.differing_codes or not difference.equal]
-        return layers + [row.name for row in self.outputs if not row.difference.equal]
+    def unequal_layers(self) -> list[str]:
+        """Layers that differ, in codes or in values."""
+        return [name for name, found in self.layers.items() if found.differing_codes or not found.equal]
+
+    @property
+    def unequal_outputs(self) -> list[str]:
+        """Outputs that differ."""
+        return [row.name for row in self.outputs if not row.difference.equal]
+
+    @property
+    def equal(self) -> bool:
+        """No value differs anywhere."""
+        return not (self.unequal_layers or self.unequal_outputs)
 
 
 @dataclass(frozen=True)
@@ -113,6 +127,7 @@ class Comparison:
         self.classes = classes
         self.frames = 0
         self._outputs: dict[str, Tally] = {}
+        self._at_objects: dict[str, Tally] = {}
         self._layers: dict[str, Tally] = {}
         self._only: tuple[tuple[str, ...], tuple[str, ...]] = ((), ())
         self._decoded: dict[str, Agreement] = {}
@@ -133,6 +148,9 @@ class Comparison:
         for name in outputs[0]:
             one, other = (Activation(self._in_units(name, values[name])) for values in outputs)
             _add(self._outputs, name, one, other)
+            seen = _objects(name, outputs[0])
+            if seen is not None:
+                _add(self._at_objects, name, *(Activation(part.values.movedim(1, -1)[seen]) for part in (one, other)))
         first, second = (trace.layers for trace in traces)
         for name in first:
             if name in second:
@@ -166,14 +184,13 @@ class Comparison:
         group = ""
         if len(parts) == 3 and parts[1].isdigit() and int(parts[1]) < len(self.classes.groups):
             group = ", ".join(self.classes.groups[int(parts[1])])
-        return OutputRow(name, parts[-1], group, UNITS.get(parts[-1], ""), difference)
+        at_objects = self._at_objects[name].result() if name in self._at_objects else None
+        return OutputRow(name, parts[-1], group, UNITS.get(parts[-1], ""), difference, at_objects)
 
     @torch.no_grad()
     def _decode(self, a: NetOutput, b: NetOutput) -> Frame:
         decoded: dict[str, tuple[Any, Any]] = {
-            name: (task.decode(a[name]), task.decode(b[name]))
-            for name, task in self.tasks.items()
-            if name in a
+            name: (task.decode(a[name]), task.decode(b[name])) for name, task in self.tasks.items() if name in a
         }
         labels = None
         for name, (one, other) in decoded.items():
@@ -190,6 +207,12 @@ def _add(tallies: dict[str, Tally], name: str, a: Activation, b: Activation) -> 
         tallies.setdefault(name, Tally()).add(a, b)
     except ValueError as error:
         raise ArtefactError(f"{name}: {error}; compare forms of one network") from error
+
+
+def _objects(name: str, outputs: Mapping[str, Tensor]) -> Tensor | None:
+    """(B, H, W) bool: cells whose score in the heatmap beside an output exceeds `OBJECT_SCORE`."""
+    heatmap = outputs.get(f"{name.rpartition('.')[0]}.heatmap")
+    return None if heatmap is None else heatmap.amax(dim=1).sigmoid() > OBJECT_SCORE
 
 
 def _heatmaps(a: NetOutput, b: NetOutput) -> Tensor | None:

@@ -98,9 +98,7 @@ class TorchForm(Form):
         points = Quantized(features) if encoder.input is None else encoder.input(features)
         encoded: Quantized = encoder.conv(points)
         pooled = encoded._replace(values=encoder.pool(encoded.values))
-        return {
-            name: _activation(value) for name, value in ((_INPUT, points), (_POINT, encoded), (_POOL, pooled))
-        }
+        return {name: _activation(value) for name, value in ((_INPUT, points), (_POINT, encoded), (_POOL, pooled))}
 
 
 class IntegerForm(Form):
@@ -120,9 +118,7 @@ class IntegerForm(Form):
         tensors = self.reference.run({FEATURES: features, COORDS: coords})
         names = (spec.name for spec in self.signature.outputs)
         results = {name: tensors[step] for name, step in zip(names, self.reference.graph.outputs, strict=True)}
-        layers = {
-            name: Activation(_compact(tensors[name]), codes) for name, codes in self.reference.codes.items()
-        }
+        layers = {name: Activation(_compact(tensors[name]), codes) for name, codes in self.reference.codes.items()}
         return Trace(layers, self.signature.net_output(results))
 
 
