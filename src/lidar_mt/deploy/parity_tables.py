@@ -104,16 +104,16 @@ def _agreement_values(found: Agreement) -> dict[str, Any]:
 
 
 def _output_table(rows: Sequence[OutputRow]) -> Table:
-    table = _table("Outputs: the worst of each kind; at objects where a's score is above " + str(OBJECT_SCORE))
-    table.add_column("output", no_wrap=True)
-    for head in ("of", "unit", "max abs", "mean abs", "SQNR dB", "at objects:\nmean abs", "\nSQNR dB"):
+    table = _table(f"Outputs: the worst of each kind (objects: cells where a scores above {OBJECT_SCORE})")
+    table.add_column("\noutput", no_wrap=True)
+    for head in ("\nunit", "max\nabs", "mean\nabs", "SQNR\ndB", "objects:\nmean abs", "SQNR\ndB"):
         table.add_column(head, justify="right", no_wrap=True)
     for kind in dict.fromkeys(row.kind for row in rows):
         same = [row for row in rows if row.kind == kind]
         worst = min(same, key=_badness)
         found, there = worst.difference, worst.at_objects
         table.add_row(
-            worst.name, str(len(same)), worst.unit or _ABSENT, f"{found.max_abs:.3g}", f"{found.mean_abs:.3g}",
+            worst.name, worst.unit or _ABSENT, f"{found.max_abs:.3g}", f"{found.mean_abs:.3g}",
             _decibels(found), _there(there)[1], _decibels(there),
         )  # fmt: skip
     return table
@@ -198,7 +198,7 @@ def _missing_lines(report: Report) -> list[str]:
 
 
 def _table(title: str) -> Table:
-    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE)
+    return Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
 
 
 def _align(lines: Sequence[Sequence[str]], left: int) -> list[str]:
