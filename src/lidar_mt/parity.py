@@ -19,8 +19,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
@@ -29,7 +31,7 @@ from torch import Tensor
 
 from lidar_mt.config import program
 from lidar_mt.config.build import build_datamodule
-from lidar_mt.config.subjects import Subject, build_tasks, check_same, load_subject
+from lidar_mt.config.subjects import Subject, build_tasks, check_same, load_subject, locate
 from lidar_mt.data.lmdb_store.points import PointColumns
 from lidar_mt.data.point_file import read_point_file
 from lidar_mt.data.sweeps import TIME_LAG, merge_sweeps
@@ -52,13 +54,15 @@ def main(cfg: DictConfig) -> None:
     """Compares, prints the worst, writes everything."""
     shared = shared_arguments(HydraConfig.get().overrides.task)
     published, out = Path(cfg.paths.published), Path(cfg.out)
-    a, b = (load_subject(key, cfg[key], published, cfg.threads, shared) for key in ("a", "b"))
+    # What is missing is told before anything is loaded.
+    places = [locate(key, cfg[key], published, shared) for key in ("a", "b")]
+    points = None if cfg.points is None else read_point_file(cfg.points, columns=cfg.columns)
+    a, b = (load_subject(place, cfg.threads) for place in places)
     check_same(a, b)
     comparison = Comparison(a.form, b.form, build_tasks(cfg, a, b), a.grid, a.classes)
     first: Frame | None = None
-    for points in _frames(cfg, a):
-        with torch.no_grad():
-            frame = comparison.add(a.voxelizer([points]))
+    for cloud in _frames(cfg, a, points):
+        frame = comparison.add(a.voxelizer([cloud]))
         first = first or frame
     report = comparison.report(a.name, b.name)
     Console().print(summary(report))
@@ -78,10 +82,9 @@ def shared_arguments(overrides: Sequence[str]) -> list[str]:
     return [item for item in overrides if item.lstrip("+~").partition("=")[0] not in _OWN]
 
 
-def _frames(cfg: DictConfig, subject: Subject) -> Iterator[Tensor]:
-    """Points (P, 5) of each frame, as the network sees them in evaluation."""
-    if cfg.points is not None:
-        points = read_point_file(cfg.points, columns=cfg.columns)
+def _frames(cfg: DictConfig, subject: Subject, points: npt.NDArray[Any] | None) -> Iterator[Tensor]:
+    """Points (P, 5) of each frame, as the network sees them in evaluation: those of a file, or of packed keyframes."""
+    if points is not None:
         swept = points[:, TIME_LAG].any()
         merged = points if swept else merge_sweeps(PointColumns.of(points), [], subject.num_sweeps)
         yield torch.from_numpy(merged)

@@ -33,6 +33,21 @@ _EXPECTED = "float, calibrate, qat, int8:RUNTIME, FILE.ckpt or FOLDER:RUNTIME"
 
 
 @dataclass(frozen=True)
+class Place:
+    """Where a form is found.
+
+    Attributes:
+        name: as the user gave it.
+        path: checkpoint, or folder of an artefact.
+        runtime: of an artefact; None for a checkpoint.
+    """
+
+    name: str
+    path: Path
+    runtime: str | None
+
+
+@dataclass(frozen=True)
 class Subject:
     """A form of a network and what surrounds it.
 
@@ -58,20 +73,19 @@ class Subject:
         return self.voxelizer.grid
 
 
-def load_subject(key: str, name: str, published: Path, threads: int, arguments: Sequence[str] = ()) -> Subject:
-    """Opens what a user named.
+def locate(key: str, name: str, published: Path, arguments: Sequence[str] = ()) -> Place:
+    """Finds what a user named, without opening it.
 
     Args:
         key: of the configuration, for messages.
         name: a stage, `int8:RUNTIME`, a checkpoint, or an artefact's folder and a runtime as FOLDER:RUNTIME.
         published: folder of the published checkpoints, and of the artefact `int8`.
-        threads: of a runtime.
         arguments: of the command line, to say which command makes what is missing.
 
     Raises:
         ConfigError: the name means nothing.
-        CheckpointError: the checkpoint is missing or damaged.
-        ArtefactError: the artefact is missing, damaged or refused by the runtime.
+        CheckpointError: the checkpoint is missing.
+        ArtefactError: the artefact is missing.
     """
     if name in STAGES or name.endswith(".ckpt"):
         path = published / f"{name}-best.ckpt" if name in STAGES else Path(name)
@@ -81,14 +95,31 @@ def load_subject(key: str, name: str, published: Path, threads: int, arguments: 
                 f"{key}={name}: no checkpoint at {path}; run\n{stage_command(stage, arguments)}\n"
                 f"or name another one with {key}=FILE.ckpt"
             )
-        return _checkpoint(name, path)
+        return Place(name, path, None)
     folder, runtime = _split(key, name, published)
     if not (folder / SIGNATURE).is_file():
         export = shlex.join(["python", "-m", "lidar_mt.export", *arguments])
         raise ArtefactError(
             f"{key}={name}: no artefact at {folder}; run\n{export}\nor name another one with {key}=FOLDER:{runtime}"
         )
-    return _artefact(name, folder, runtime, threads)
+    return Place(name, folder, runtime)
+
+
+def load_subject(place: Place, threads: int = 1) -> Subject:
+    """Opens what `locate` found.
+
+    Args:
+        place: of a checkpoint or an artefact.
+        threads: of a runtime.
+
+    Raises:
+        CheckpointError: the checkpoint is damaged.
+        ArtefactError: the artefact is damaged or refused by the runtime.
+        ConfigError: the runtime is not installed, or the network cannot be captured.
+    """
+    if place.runtime is None:
+        return _checkpoint(place.name, place.path)
+    return _artefact(place.name, place.path, place.runtime, threads)
 
 
 def check_same(a: Subject, b: Subject) -> None:
@@ -105,7 +136,7 @@ def check_same(a: Subject, b: Subject) -> None:
     ):
         if one != other:
             raise ConfigError(
-                f"a={a.name} and b={b.name} cannot be compared, the {what} differs: {one} and {other}; "
+                f"a={a.name} and b={b.name} cannot be compared, they differ in {what}: {one} and {other}; "
                 "compare forms of one network"
             )
 
@@ -146,9 +177,8 @@ def _split(key: str, name: str, published: Path) -> tuple[Path, str]:
 
 
 def _checkpoint(name: str, path: Path) -> Subject:
-    module = load_module(path)
     config = read_network_config(path)
-    net = module.net
+    net = load_module(path, config).net
     if not isinstance(net, QuantizedMultiTaskNet):
         # The same graph with the same names, computed in float; scheme and scales play no part in it.
         net = QuantizedMultiTaskNet(net, Settings(build_scheme("u8", "float")))

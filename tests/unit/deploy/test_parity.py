@@ -15,7 +15,7 @@ from lidar_mt.data.point_file import read_point_file
 from lidar_mt.deploy.parity import Comparison, Report
 from lidar_mt.deploy.parity_tables import content, full_text, summary, verdict
 from lidar_mt.deploy.runtimes.loading import load_runtime
-from lidar_mt.deploy.trace import Form, IntegerForm, OnnxForm, RuntimeForm, Trace, TorchForm
+from lidar_mt.deploy.trace import Form, IntegerForm, OnnxForm, RuntimeForm, TorchForm, Trace
 from lidar_mt.metrics.json_files import nan_to_none
 from lidar_mt.models.quantized_multitask import QuantizedMultiTaskNet
 from lidar_mt.quantization.modules import Settings
@@ -109,7 +109,11 @@ class Given(Form):
     def __init__(self, **changes: torch.Tensor) -> None:
         self.output = copy.deepcopy(TorchForm(trained()).trace(pillars(batch_size=1)).output)
         group = self.output["detection"][3]
-        self.output["detection"] = (*self.output["detection"][:3], group._replace(**changes), *self.output["detection"][4:])
+        self.output["detection"] = (
+            *self.output["detection"][:3],
+            group._replace(**changes),
+            *self.output["detection"][4:],
+        )
 
     def trace(self, _: object) -> Trace:
         return Trace({}, self.output)

@@ -54,7 +54,9 @@ def test_a_split_error_takes_the_place_of_codes_and_the_scale_reaches_down():
 def test_undefined_values_are_marked_and_outputs_alone_have_one_panel(sqnr_db):
     figure = draw_layers({}, {"x": replace(REAL, max_abs=math.nan, sqnr_db=sqnr_db), "y": REAL}, ("a", "b"))
     (axes,) = figure.axes
-    assert [line.get_marker() for line in axes.lines if len(line.get_xdata()) == 1 and line.get_marker() == "x"] == ["x"]
+    assert [line.get_marker() for line in axes.lines if len(line.get_xdata()) == 1 and line.get_marker() == "x"] == [
+        "x"
+    ]
     to_image_tensor(figure)
 
 
