@@ -57,7 +57,7 @@ def main(cfg: DictConfig) -> None:
     # What is missing is told before anything is loaded.
     places = [locate(key, cfg[key], published, shared) for key in ("a", "b")]
     points = None if cfg.points is None else read_point_file(cfg.points, columns=cfg.columns)
-    a, b = (load_subject(place, cfg.threads) for place in places)
+    a, b = (load_subject(place, cfg.threads or torch.get_num_threads()) for place in places)
     check_same(a, b)
     comparison = Comparison(a.form, b.form, build_tasks(cfg, a, b), a.grid, a.classes)
     first: Frame | None = None

@@ -106,7 +106,7 @@ class ParityConfig(RecipeConfig):
     samples: int = 4
     points: str | None = None
     columns: int | None = None
-    threads: int = 1
+    threads: int | None = None
     require_equal: bool = False
     out: str = MISSING
 

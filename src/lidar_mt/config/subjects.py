@@ -11,6 +11,7 @@ from typing import Any
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from lidar_mt.config.build import NETWORK_KEYS, load_module, read_network_config
+from lidar_mt.config.deployed import parse_network
 from lidar_mt.config.instantiate import instantiate
 from lidar_mt.config.stages import stage_command
 from lidar_mt.deploy.artefact import SIGNATURE, read_artefact
@@ -57,7 +58,7 @@ class Subject:
         voxelizer: points to pillars, in evaluation mode.
         classes: what its outputs mean.
         num_sweeps: sweeps that its training merged.
-        config: groups of the network's configuration; None for an artefact, which needs none.
+        config: groups of the network's configuration; None for an artefact that carries none.
     """
 
     name: str
@@ -205,4 +206,5 @@ def _artefact(name: str, folder: Path, runtime: str, threads: int) -> Subject:
     else:
         opened = load_runtime(runtime, artefact, threads)
         form = OnnxForm(opened, artefact) if runtime == "onnxruntime" else RuntimeForm(opened)
-    return Subject(name, form, voxelizer.eval(), signature.build_classes(), limits.num_sweeps, None)
+    config = parse_network(artefact.config, folder) if artefact.config.strip() else None
+    return Subject(name, form, voxelizer.eval(), signature.build_classes(), limits.num_sweeps, config)
