@@ -139,7 +139,7 @@ def _described(artefact: Artefact, folder: Path, cfg: DictConfig) -> DictConfig:
     """The artefact's own configuration, or that of the command line where it has none."""
     signature = artefact.signature
     if artefact.config.strip():
-        network = _parse(artefact.config, folder)
+        network = parse_network(artefact.config, folder)
     else:
         log.warning("%s has no configuration of its own; its outputs are decoded as this command line says", folder)
         network = OmegaConf.create({key: cfg[key] for key in NETWORK_KEYS})
@@ -153,7 +153,16 @@ def _described(artefact: Artefact, folder: Path, cfg: DictConfig) -> DictConfig:
     return network
 
 
-def _parse(text: str, folder: Path) -> DictConfig:
+def parse_network(text: str, folder: Path) -> DictConfig:
+    """The configuration that an artefact carries.
+
+    Args:
+        text: of its `config.yaml`.
+        folder: of the artefact, for messages.
+
+    Raises:
+        ArtefactError: the text is damaged, or lacks a group.
+    """
     try:
         network = OmegaConf.create(text)
     except yaml.YAMLError as error:

@@ -106,6 +106,21 @@ class ReportConfig:
 
 
 @dataclass
+class ParityConfig(RecipeConfig):
+    """Keys of `python -m lidar_mt.parity`."""
+
+    a: str = MISSING
+    b: str = MISSING
+    split: str = MISSING
+    samples: int = 4
+    points: str | None = None
+    columns: int | None = None
+    threads: int | None = None
+    require_equal: bool = False
+    out: str = MISSING
+
+
+@dataclass
 class PackDataConfig:
     """Keys of `python -m lidar_mt.pack_data`."""
 
@@ -193,6 +208,7 @@ SCHEMAS: dict[str, type] = {
     "export": ExportConfig,
     "report": ReportConfig,
     "infer": InferConfig,
+    "parity": ParityConfig,
     "pack_data": PackDataConfig,
     "verify_data": VerifyDataConfig,
     "search": SearchConfig,
@@ -290,6 +306,8 @@ BOUNDS: dict[str, float] = {
     "hparams_search.warmup_validations": 0,
     "seed": 0,
     "float_epochs": 1,
+    "samples": 1,
+    "threads": 1,
 }
 
 #: Keys that may not be null although their type allows it: the schedule's length comes from them.

@@ -25,5 +25,9 @@ class TrainingError(LidarMtError):
     """Training cannot go on: losses or weights that are no numbers."""
 
 
+class ParityError(LidarMtError):
+    """Two forms of a network that must be equal are not."""
+
+
 class ArtefactError(LidarMtError):
     """An exported artefact is missing, damaged or does not fit what it is used for."""
