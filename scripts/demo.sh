@@ -16,10 +16,22 @@ for split in train val; do
     run lidar_mt.pack_data src="$raw" version=$version split=$split out="$packed"
   fi
 done
-run lidar_mt.train stage=float experiment=demo
-run lidar_mt.evaluate stage=float experiment=demo out="$DEMO/results"
+results="$DEMO/results"
 frame=$(find "$raw/samples/LIDAR_TOP" -name '*scene-0003*.pcd.bin' | sort | tail -n 1)  # the first validation scene
-run lidar_mt.infer points="$frame" run_name=demo out="$DEMO/results"
+run lidar_mt.train stage=float experiment=demo
+run lidar_mt.evaluate stage=float experiment=demo out="$results/float"
+run lidar_mt.train stage=calibrate experiment=demo
+run lidar_mt.evaluate stage=calibrate experiment=demo out="$results/calibrate"
+run lidar_mt.train stage=qat experiment=demo trainer.max_epochs=1
+run lidar_mt.evaluate stage=qat experiment=demo out="$results/qat"
+run lidar_mt.export experiment=demo overwrite=true
+for runtime in integer onnxruntime openvino; do
+  run lidar_mt.evaluate stage=int8 runtime=$runtime experiment=demo out="$results/int8_$runtime"
+done
+run lidar_mt.parity a=qat b=int8:onnxruntime experiment=demo
+run lidar_mt.compile target=ethos_u85 run_name=demo overwrite=true
+run lidar_mt.infer points="$frame" stage=int8 runtime=openvino run_name=demo out="$results"
+run lidar_mt.report run_name=demo out="$results/report.html"
 echo
-echo "Pictures, metrics.json and the result file are in $DEMO/results; the training run in $DEMO/runs/demo"
+echo "All in one page: $results/report.html; pictures and scores of each stage beside it; the runs in $DEMO/runs/demo"
 echo "Curves: $(dirname "$PYTHON")/tensorboard --logdir $DEMO/runs"
