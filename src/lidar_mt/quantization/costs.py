@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from lidar_mt.quantization.modules import set_mode
-from lidar_mt.quantization.sensitivity import Quality, named_outputs
+from lidar_mt.quantization.sensitivity import Cells, Quality, named_outputs, no_cells
 
 Forward = Callable[[Any], Any]
 
@@ -22,11 +22,12 @@ class OutputNoise:
         root: the prepared network; it ends in mode `quantize`.
         forward: sample -> outputs of that network.
         samples: kept, together with their float outputs.
+        cells: which values of the outputs count.
     """
 
     @torch.no_grad()
-    def __init__(self, root: nn.Module, forward: Forward, samples: Sequence[Any]) -> None:
-        self._forward = forward
+    def __init__(self, root: nn.Module, forward: Forward, samples: Sequence[Any], cells: Cells = no_cells) -> None:
+        self._forward, self._cells = forward, cells
         set_mode(root, "float")
         self._pairs = [(sample, named_outputs(forward(sample))) for sample in samples]
         set_mode(root, "quantize")
@@ -40,7 +41,8 @@ class OutputNoise:
         """
         quality = Quality()
         for sample, reference in self._pairs:
-            quality.add(named_outputs((forward or self._forward)(sample)), reference)
+            found = named_outputs((forward or self._forward)(sample))
+            quality.add(found, reference, self._cells(reference))
         return quality
 
 

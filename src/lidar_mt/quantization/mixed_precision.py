@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
@@ -35,16 +35,15 @@ class PrecisionSwitch:
         self._wide: dict[str, tuple[Format, Tensor] | None] = {}
 
     @torch.no_grad()
-    def observe(self, runs: Iterable[Callable[[], object]]) -> None:
+    def observe(self, run: Callable[[], object]) -> None:
         """Chooses the int16 scale of every result, as a calibration with exceptions everywhere would.
 
         Args:
-            runs: each runs the network on calibration data; it is in mode `observe` then, so nothing is rounded.
+            run: runs the network on calibration data; it is in mode `observe` then, so nothing is rounded.
         """
         self.set({})
         set_mode(self.root, "observe")
-        for run in runs:
-            run()
+        run()
         for name, module in self.layers.items():
             quantizer = _quantizer(module)
             if quantizer is None:
@@ -111,9 +110,7 @@ class Found:
     runs: int
 
 
-def fewest_exceptions(
-    orders: Mapping[str, Sequence[str]], cost: Callable[[Kinds], float], limit: float
-) -> Found:
+def fewest_exceptions(orders: Mapping[str, Sequence[str]], cost: Callable[[Kinds], float], limit: float) -> Found:
     """Finds few exceptions whose cost is within a limit.
 
     The first precision that can meet the limit at all is taken. The shortest sufficient beginning of its order is
@@ -182,7 +179,8 @@ class _Search:
         return chosen
 
     def best(self) -> dict[str, str]:
-        return dict(min(self._known, key=lambda key: (self._known[key], len(key))))
+        nearest = min(self._known, key=lambda key: (self._known[key], len(key)))
+        return dict(nearest)
 
     def found(self, chosen: dict[str, str], *, met: bool) -> Found:
         return Found(chosen, self.cost(chosen), met, len(self._known))
@@ -211,9 +209,7 @@ def candidate_orders(
 
 def layer_kinds(kinds: Kinds, groups: Mapping[str, Sequence[str]], switch: PrecisionSwitch) -> dict[str, str]:
     """Precision of each layer for exceptions of groups; members that the precision would not change are left out."""
-    return {
-        member: kind for name, kind in kinds.items() for member in groups[name] if switch.allows(member, kind)
-    }
+    return {member: kind for name, kind in kinds.items() for member in groups[name] if switch.allows(member, kind)}
 
 
 def exception_rules(kinds: Kinds, groups: Mapping[str, Sequence[str]], names: Sequence[str]) -> list[dict[str, str]]:

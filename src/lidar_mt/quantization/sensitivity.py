@@ -24,6 +24,8 @@ from lidar_mt.quantization.modules import (
 )
 
 By = Literal["layer", "block", "head"]
+#: Which values of the float outputs count, see `Quality.add`.
+Cells = Callable[[Mapping[str, Tensor]], Mapping[str, Tensor]]
 
 
 def layers(root: nn.Module) -> dict[str, nn.Module]:
@@ -93,17 +95,24 @@ class Quality:
     signal: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     noise: dict[str, float] = field(default_factory=lambda: defaultdict(float))
 
-    def add(self, found: Mapping[str, Tensor], reference: Mapping[str, Tensor]) -> None:
+    def add(
+        self,
+        found: Mapping[str, Tensor],
+        reference: Mapping[str, Tensor],
+        cells: Mapping[str, Tensor] | None = None,
+    ) -> None:
         """Adds the outputs of a sample.
 
         Args:
             found: tensors by name, see `named_outputs`.
             reference: those of the float network.
+            cells: bool, which values count, by name; all of them where a name is missing.
         """
         for name, expected in reference.items():
-            self.signal[name] += float(expected.double().square().sum())
+            chosen = (cells or {}).get(name)
+            self.signal[name] += _power(expected, chosen)
             if found[name] is not expected:
-                self.noise[name] += float((found[name].double() - expected.double()).square().sum())
+                self.noise[name] += _power(found[name].double() - expected.double(), chosen)
 
     @property
     def ratios(self) -> dict[str, float]:
@@ -123,6 +132,11 @@ class Quality:
         """Mean over the tasks."""
         tasks = self.tasks.values()
         return sum(tasks) / len(tasks)
+
+
+def _power(values: Tensor, chosen: Tensor | None) -> float:
+    powers = values.double().square()
+    return float((powers if chosen is None else powers * chosen).sum())
 
 
 def _ratio(noise: float, signal: float) -> float:
@@ -221,6 +235,11 @@ def _in_place(module: nn.Module) -> bool:
     return bool(by_name or getattr(operation, "inplace", False) or keywords.get("inplace"))
 
 
+def no_cells(_: Mapping[str, Tensor]) -> Mapping[str, Tensor]:
+    """Counts all values."""
+    return {}
+
+
 @dataclass
 class Effect:
     """What the rounding of a group of layers does, while nothing else is rounded.
@@ -251,6 +270,7 @@ def measure_effects(
     runs: PartialRuns,
     groups: Mapping[str, Sequence[str]],
     samples: Iterable[Any],
+    cells: Cells = no_cells,
     told: Callable[[int], None] = lambda _: None,
 ) -> list[Effect]:
     """Quantizes one group after the other, alone.
@@ -260,6 +280,7 @@ def measure_effects(
         runs: of this network.
         groups: from `group_layers`.
         samples: inputs of the network.
+        cells: which values of the outputs count.
         told: called with the number of samples that are done.
 
     Returns:
@@ -270,11 +291,12 @@ def measure_effects(
     set_mode(root, "float")
     for number, sample in enumerate(samples, start=1):
         reference = named_outputs(runs.first(sample))
+        chosen = cells(reference)
         for effect in effects:
             for quality, weights_alone in ((effect.rounded, False), (effect.weights, True)):
                 rounds = _round([modules[name] for name in effect.members], weights_alone)
                 found = named_outputs(runs.again(effect.members)) if rounds else reference
-                quality.add(found, reference)
+                quality.add(found, reference, chosen)
                 for name in effect.members:
                     set_mode(modules[name], "float")
         told(number)
