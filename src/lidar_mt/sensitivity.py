@@ -16,7 +16,7 @@ Useful keys:
     precisions=[int16]         exceptions that may be used, tried in this order
     out=DIR                    where sensitivity.txt, .json, .png and quant/exceptions.yaml go
 
-Nothing is trained. `python -m lidar_mt.train stage=calibrate --config-dir DIR quant=exceptions` uses what was found.
+Nothing is trained. `python -m lidar_mt.train stage=calibrate quant=exceptions --config-dir DIR` uses what was found.
 """
 
 from __future__ import annotations
@@ -210,7 +210,8 @@ def _write_exceptions(
             notes[rule["pattern"]] = f"alone: SQNR {report.show(effect.rounded.total)} dB"
     path = write_exceptions(out, cfg.quant, rules, notes, head)
     kept = [item for item in _of_training(HydraConfig.get().overrides.task) if not item.startswith("quant=")]
-    command = ["python", "-m", "lidar_mt.train", "stage=calibrate", "--config-dir", str(out), f"quant={NAME}", *kept]
+    # Hydra wants all overrides in one piece.
+    command = ["python", "-m", "lidar_mt.train", "stage=calibrate", f"quant={NAME}", *kept, "--config-dir", str(out)]
     log.info("ranking in %s, exceptions in %s", out / "sensitivity.txt", path)
     if rules:
         log.info("to use them: %s\nor add %s", shlex.join(command), override(cfg.quant, rules))

@@ -11,7 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lidar_mt.config.check import plain
 
-#: Chosen by `--config-dir FOLDER quant=exceptions`.
+#: Chosen by `quant=exceptions --config-dir FOLDER`.
 NAME = "exceptions"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Mapping, Sequence
 
@@ -11,8 +12,8 @@ from lidar_mt.visualization import palette
 from lidar_mt.visualization.figure import new_figure
 
 _WIDTH_PX, _ROW_PX, _FRAME_PX, _LETTER_PX = 1100, 30, 150, 6.2
-#: Of the tasks, in order.
-_COLORS = (palette.CLASS_COLORS["car"], palette.SURFACE_COLORS["driveable_surface"], *palette.EXTRA_COLORS)
+#: Of the tasks.
+_COLORS = {"detection": palette.CLASS_COLORS["car"], "segmentation": palette.SURFACE_COLORS["driveable_surface"]}
 
 
 def draw_sensitivity(
@@ -39,7 +40,7 @@ def draw_sensitivity(
     lowest, highest = min([*values, whole_db] if math.isfinite(whole_db) else values), max(values)
     start = highest + 0.08 * max(1.0, highest - lowest)
     thickness = 0.8 / max(1, len(sqnr_db))
-    for number, (row, color) in enumerate(zip(sqnr_db.values(), _COLORS, strict=False)):
+    for number, (row, color) in enumerate(zip(sqnr_db.values(), _colors(list(sqnr_db)), strict=True)):
         for place, value in enumerate(row):
             if math.isfinite(value):
                 at = place + (number + 0.5) * thickness - 0.4
@@ -65,9 +66,14 @@ def draw_sensitivity(
     return figure
 
 
+def _colors(tasks: Sequence[str]) -> list[str]:
+    extra = itertools.cycle(palette.EXTRA_COLORS)
+    return [_COLORS.get(task) or next(extra) for task in tasks]
+
+
 def _legend(figure: Figure, tasks: Sequence[str], whole_db: float, height: float) -> None:
     x = 0.02
-    entries = [*zip(tasks, _COLORS, strict=False), (f"- - everything rounded: {whole_db:.1f} dB", palette.MISSED)]
+    entries = [*zip(tasks, _colors(tasks), strict=True), (f"- - everything rounded: {whole_db:.1f} dB", palette.MISSED)]
     for task, color in entries:
         figure.text(x, 20 / height, task, color=color, fontsize=9, fontweight="bold")
         x += 0.03 + _LETTER_PX * 1.2 * len(task) / _WIDTH_PX
