@@ -45,6 +45,7 @@ def root(tmp_path_factory):
         quantizer.choose()
         if name.endswith(BAD):
             quantizer.scale *= 200
+    set_mode(module.net, "quantize")
     folder = root / "runs/multitask/published"
     folder.mkdir(parents=True)
     content = {"state_dict": module.state_dict(), "lidar_mt": {"config": network_config(cfg)}}
@@ -108,7 +109,10 @@ def test_losses_and_blocks(run, tmp_path):
 @pytest.mark.parametrize(
     ("overrides", "words"),
     [
-        (["stage=qat"], ["no checkpoint at", "python -m lidar_mt.train stage=qat", "grid.voxel_size", "checkpoint=FILE"]),
+        (
+            ["stage=qat"],
+            ["no checkpoint at", "python -m lidar_mt.train stage=qat", "grid.voxel_size", "checkpoint=FILE"],
+        ),
         (["stage=float"], ["stage=float rounds nothing", "stage=calibrate"]),
         (["stage=calibrate", "by=channel"], ["by=channel", "layer, block, head"]),
         (["stage=calibrate", "precisions=[int4]"], ["precisions=['int4']", "int16, float"]),

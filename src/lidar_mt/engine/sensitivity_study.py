@@ -154,7 +154,9 @@ class SensitivityStudy:
             told.step()
             return cost_of(self.net)
 
-        found = fewest_exceptions(candidate_orders(effects, switch, precisions), cost, budget.limit)
+        left = {effect.name: effect.weights.total for effect in effects}
+        orders = candidate_orders(effects, switch, precisions)
+        found = fewest_exceptions(orders, cost, budget.limit, left.__getitem__)
         switch.set(layer_kinds(found.exceptions, self.groups, switch))
         built = build(self.rules(found.exceptions)).to(self.module.device).eval()
         copy_state(self.net, built)

@@ -110,17 +110,23 @@ class Found:
     runs: int
 
 
-def fewest_exceptions(orders: Mapping[str, Sequence[str]], cost: Callable[[Kinds], float], limit: float) -> Found:
+def fewest_exceptions(
+    orders: Mapping[str, Sequence[str]],
+    cost: Callable[[Kinds], float],
+    limit: float,
+    left: Callable[[str], float] = lambda _: 0.0,
+) -> Found:
     """Finds few exceptions whose cost is within a limit.
 
     The first precision that can meet the limit at all is taken. The shortest sufficient beginning of its order is
     found by bisection; then each of these exceptions is left out where the limit is met without it, the least harmful
-    first, or takes an earlier precision where that is enough.
+    first, or takes an earlier precision where that is enough, those first that lose least by it.
 
     Args:
         orders: candidates by precision, in the order in which they are tried; the most worthwhile candidate first.
         cost: of a network with these exceptions; smaller is better.
         limit: largest cost that will do.
+        left: about what an earlier precision than the last leaves of a candidate's cost.
 
     Returns:
         The exceptions. A cost that does not fall with each further exception may leave more of them than needed, but
@@ -134,7 +140,8 @@ def fewest_exceptions(orders: Mapping[str, Sequence[str]], cost: Callable[[Kinds
             chosen = search.prune(search.shortest(order, kind))
             earlier = list(orders)[: list(orders).index(kind)]
             for cheaper in earlier:
-                chosen = search.lower(chosen, [name for name in chosen if name in orders[cheaper]], cheaper)
+                able = sorted((name for name in chosen if name in orders[cheaper]), key=left)
+                chosen = search.lower(chosen, able, cheaper)
             return search.found(chosen, met=True)
     return search.found(search.best(), met=False)
 
@@ -173,7 +180,7 @@ class _Search:
         return chosen
 
     def lower(self, chosen: dict[str, str], names: Sequence[str], kind: str) -> dict[str, str]:
-        for name in reversed(names):
+        for name in names:
             if chosen[name] != kind and self.met(changed := {**chosen, name: kind}):
                 chosen = changed
         return chosen

@@ -120,10 +120,24 @@ class Quality:
         return {name: _ratio(self.noise.get(name, 0.0), signal) for name, signal in self.signal.items()}
 
     @property
+    def quantities(self) -> dict[str, float]:
+        """Noise power over signal power of all outputs together that end alike in a task, such as `detection.vel`.
+
+        They have one unit. Alone, an output that is nearly zero, as the speed of barriers is, would have no signal.
+        """
+        names = {name: ".".join(dict.fromkeys((name.split(".")[0], name.split(".")[-1]))) for name in self.signal}
+        signal: dict[str, float] = defaultdict(float)
+        noise: dict[str, float] = defaultdict(float)
+        for name, quantity in names.items():
+            signal[quantity] += self.signal[name]
+            noise[quantity] += self.noise.get(name, 0.0)
+        return {quantity: _ratio(noise[quantity], power) for quantity, power in signal.items()}
+
+    @property
     def tasks(self) -> dict[str, float]:
-        """Mean of the ratios of each task's outputs; the task is the first part of an output's name."""
+        """Mean of the ratios of each task's quantities; the task is the first part of an output's name."""
         gathered: dict[str, list[float]] = defaultdict(list)
-        for name, ratio in self.ratios.items():
+        for name, ratio in self.quantities.items():
             gathered[name.split(".")[0]].append(ratio)
         return {task: sum(ratios) / len(ratios) for task, ratios in gathered.items()}
 

@@ -87,10 +87,11 @@ def as_plain(effects: Sequence[Effect], whole: Quality, kinds: Mapping[str, str]
 
 
 def quality_as_plain(quality: Quality) -> dict[str, Any]:
-    """SQNR [dB] over all, by task and by output."""
+    """SQNR [dB] over all, by task, by quantity and by output."""
     return {
         "sqnr_db": _rounded(quality.total),
         "tasks_db": {task: _rounded(ratio) for task, ratio in quality.tasks.items()},
+        "quantities_db": {name: _rounded(ratio) for name, ratio in quality.quantities.items()},
         "outputs_db": {name: _rounded(ratio) for name, ratio in quality.ratios.items()},
     }
 

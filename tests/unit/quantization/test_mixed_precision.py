@@ -151,6 +151,14 @@ def test_float_only_where_int16_is_not_enough():
     assert fewest_exceptions(orders, cost, 12.0).exceptions == {"b": "int16"}
 
 
+def test_those_take_int16_that_lose_least_by_it():
+    leaves = {"a": 0.5, "b": 0.9, "c": 0.3}
+    cost = additive({"a": 10.0, "b": 8.0, "c": 6.0}, leaves)
+    orders = {"int16": ["a", "b", "c"], "float": ["a", "b", "c"]}
+    found = fewest_exceptions(orders, cost, 1.0, leaves.__getitem__)
+    assert found.exceptions == {"a": "int16", "b": "float", "c": "int16"}
+
+
 def test_the_nearest_is_told_where_nothing_helps():
     found = fewest_exceptions({"int16": ["a", "b"]}, additive({"a": 4.0, "b": 2.0}, {"a": 3.0, "b": 1.0}), 0.1)
     assert not found.met

@@ -248,6 +248,17 @@ def test_an_output_without_signal():
     assert decibels(math.inf) == -math.inf
 
 
+def test_outputs_of_one_unit_share_their_signal():
+    quality = Quality()
+    reference = {"box.0.vel": torch.tensor([3.0]), "box.1.vel": torch.tensor([0.0]), "box.0.reg": torch.tensor([1.0])}
+    found = {name: value + 0.1 for name, value in reference.items()}
+    quality.add({**found, "map": torch.tensor([2.0])}, {**reference, "map": torch.tensor([2.0])})
+    assert quality.ratios["box.1.vel"] == math.inf
+    assert quality.quantities == pytest.approx({"box.vel": 0.02 / 9, "box.reg": 0.01, "map": 0.0})
+    assert quality.tasks == pytest.approx({"box": (0.02 / 9 + 0.01) / 2, "map": 0.0})
+    assert quality.total == pytest.approx((0.02 / 9 + 0.01) / 4)
+
+
 def test_a_quantized_value_is_no_output():
     with torch.no_grad():
         outputs = calibrated(chain())(image())
