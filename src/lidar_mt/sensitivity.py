@@ -187,11 +187,12 @@ def _show_ranking(cfg: DictConfig, study: SensitivityStudy, effects: Sequence[Ef
 
 def _show_found(exceptions: Mapping[str, str], effects: Sequence[Effect], head: str) -> None:
     places = {effect.name: place for place, effect in enumerate(effects, start=1)}
-    table = Table(title=head, box=box.SIMPLE_HEAD)
+    table = Table(box=box.SIMPLE_HEAD)
     for header in ("exception", "precision", "place in the ranking"):
         table.add_column(header, overflow="fold")
     for name, kind in exceptions.items():
         table.add_row(name, kind, str(places[name]))
+    print(head)  # in one line, for those who search for it
     _console().print(table)
 
 
