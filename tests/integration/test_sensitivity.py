@@ -134,8 +134,8 @@ def test_a_budget_that_cannot_be_met(run, tmp_path):
         (["stage=calibrate", "samples=0"], ["samples=0", ">= 1"]),
     ],
 )
-def test_what_does_not_fit_is_named(run, overrides, words):
-    text = run(*overrides, "out=nowhere", status=2)
+def test_what_does_not_fit_is_named(run, tmp_path, overrides, words):
+    text = run(*overrides, f"out={tmp_path}", status=2)
     for word in words:
         assert word in text
     assert "by=" not in text.split("first run")[-1] or "by=channel" in overrides

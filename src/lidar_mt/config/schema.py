@@ -320,7 +320,6 @@ BOUNDS: dict[str, float] = {
     "model.voxelizer.max_pillars_eval": 1,
     "optimizer.lr": 0,
     "optimizer.weight_decay": 0,
-    "samples": 1,
     "top": 1,
     "metric_samples": 0,
     "calibration_samples": 1,
