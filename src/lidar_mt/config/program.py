@@ -35,7 +35,7 @@ CONF_DIR = str(_PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _CHECKOUT_
 EXIT_ERROR = 2
 
 #: Programs that compose conf/recipe.yaml and so have experiments.
-_WITH_RECIPE = ("train", "evaluate", "search", "infer", "export", "parity")
+_WITH_RECIPE = ("train", "evaluate", "search", "infer", "export", "parity", "sensitivity")
 
 Main = Callable[[DictConfig], None]
 

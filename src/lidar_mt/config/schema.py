@@ -74,6 +74,24 @@ class EvaluateConfig(RecipeConfig):
 
 
 @dataclass
+class SensitivityConfig(RecipeConfig):
+    """Keys of `python -m lidar_mt.sensitivity`."""
+
+    checkpoint: str = MISSING
+    out: str = MISSING
+    by: str = MISSING
+    split: str = MISSING
+    samples: int = MISSING
+    cells: str = MISSING
+    top: int = MISSING
+    metric_samples: int = MISSING
+    measure: str = MISSING
+    budget: float | None = None
+    precisions: list[str] = MISSING
+    calibration_samples: int = MISSING
+
+
+@dataclass
 class InferConfig(RecipeConfig):
     """Keys of `python -m lidar_mt.infer`: those of the recipe, so that a stage or an experiment can be named alike."""
 
@@ -212,6 +230,7 @@ SCHEMAS: dict[str, type] = {
     "pack_data": PackDataConfig,
     "verify_data": VerifyDataConfig,
     "search": SearchConfig,
+    "sensitivity": SensitivityConfig,
     "simulate": SimulateConfig,
 }
 
@@ -301,6 +320,9 @@ BOUNDS: dict[str, float] = {
     "model.voxelizer.max_pillars_eval": 1,
     "optimizer.lr": 0,
     "optimizer.weight_decay": 0,
+    "top": 1,
+    "metric_samples": 0,
+    "calibration_samples": 1,
     "hparams_search.trials": 1,
     "hparams_search.startup_trials": 0,
     "hparams_search.warmup_validations": 0,

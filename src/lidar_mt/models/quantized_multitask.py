@@ -117,8 +117,12 @@ class QuantizedMultiTaskNet(nn.Module):
     def forward_pillars(self, pillars: Pillars) -> NetOutput:
         """Runs the fast form; see `LidarMultiTaskNet.forward_pillars`."""
         with self._precision(pillars.features):
-            encoded = self.encoder.forward_points(pillars)
-            return self.forward_canvas(encoded._replace(values=self.scatter.forward_rows(encoded.values, pillars)))
+            return self.forward_canvas(self.canvas(pillars))
+
+    def canvas(self, pillars: Pillars) -> Quantized:
+        """(B, C, H, W) encoded pillars at their cells: what the body takes."""
+        encoded = self.encoder.forward_points(pillars)
+        return encoded._replace(values=self.scatter.forward_rows(encoded.values, pillars))
 
     def forward_canvas(self, canvas: Quantized) -> NetOutput:
         """What both forms share.
