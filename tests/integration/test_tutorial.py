@@ -47,9 +47,9 @@ def test_the_tutorial_runs_as_written(programs, tmp_path, monkeypatch):
     small = ("out=data/nuscenes", "version=v1.0-mini", "scenes=10", "keyframes=2", "sweeps=1")
     assert programs("simulate", *small).status == 0
     frame = str(next(Path("data/nuscenes/samples/LIDAR_TOP").iterdir()))
-    for name, *keys in COMMANDS:
+    for name, *written in COMMANDS:
         program = name.removeprefix("lidar_mt.")
-        keys = [key.replace("FILE.pcd.bin", frame) for key in keys]
+        keys = [key.replace("FILE.pcd.bin", frame) for key in written]
         done = programs(program, *keys, *MORE.get(program, ()))
         assert done.status == 0, f"{name} {keys}\n{done.err}"
     page = Path("runs/multitask/report.html").read_text(encoding="utf-8")
