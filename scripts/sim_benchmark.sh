@@ -18,7 +18,9 @@ done
 for seed in $SEEDS; do
   for task in $TASKS; do
     name="sim_benchmark_${GRID}_${task}_seed$seed"
-    keys=(experiment=sim_benchmark grid="$GRID" model="$task" task="$task" seed="$seed" run_name="$name" paths.packed="$packed")
+    losses="$task"
+    if [ "$task" != detection ]; then losses="${task}_balanced"; fi
+    keys=(experiment=sim_benchmark grid="$GRID" model="$task" task="$losses" seed="$seed" run_name="$name" paths.packed="$packed")
     if [ ! -f "$LIDAR_MT_RUNS/$name/published/float-last.ckpt" ]; then
       run lidar_mt.train stage=float resume=auto "${keys[@]}"
     fi
