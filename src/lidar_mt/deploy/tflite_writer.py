@@ -1,0 +1,404 @@
+"""The integer network as TFLite: int8 operators in NHWC that XNNPACK computes to the bit and an NPU accepts.
+
+XNNPACK rescales the sums of a convolution in float32 and rounds half to even, as the integer reference does; all its
+other operators round in other ways. So everything that rounds is a convolution here, see `_add`, `_requantize` and
+`_upsample`; what only moves codes is what it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from lidar_mt.deploy.signature import TensorSpec
+from lidar_mt.deploy.tflite_file import TfliteFile
+from lidar_mt.deploy.unsigned import signed_graph
+from lidar_mt.quantization.integer_graph import (
+    Add,
+    Codes,
+    Concat,
+    Convolution,
+    IntegerGraph,
+    MaxPool,
+    Quantize,
+    Scatter,
+    Step,
+    Upsample,
+)
+from lidar_mt.structures.errors import ConfigError
+
+#: Weights of a sum, as powers of two: the largest that int8 holds.
+_MAX_SUM_WEIGHT = 64
+_SAME, _VALID, _RELU, _SYMMETRIC = 0, 1, 1, 1
+
+
+def write_tflite(
+    graph: IntegerGraph,
+    inputs: Sequence[TensorSpec],
+    outputs: Sequence[TensorSpec],
+    *,
+    from_canvas: bool = False,
+    for_board: bool = False,
+    all_codes: bool = False,
+) -> bytes:
+    """A TFLite file of a graph; the same graph gives the same bytes.
+
+    Args:
+        graph: the network, of 8-bit codes.
+        inputs: features and coords; with `from_canvas` the canvas, whose codes become int8, 128 lower than uint8.
+        outputs: names and NCHW shapes of the results, in the order of `IntegerGraph.outputs`; the file has them as
+            NHWC.
+        from_canvas: leave out everything up to the scatter.
+        for_board: results are int32 accumulators with one scale each, which an NPU computes; else float, which runs on
+            any processor.
+        all_codes: every tensor of codes is an output as well, behind the results, to be compared.
+
+    Raises:
+        ConfigError: tflite is not installed, the graph has 16-bit codes, or no scatter to start behind.
+    """
+    writer = _Writer(graph, outputs, for_board=for_board)
+    ends = writer.write(inputs, from_canvas=from_canvas)
+    results = [writer.tensors[name] for name in graph.outputs]
+    if all_codes:
+        results += [writer.tensors[name] for name in writer.codes if name in writer.tensors]
+    return writer.file.finish(ends, list(dict.fromkeys(results)), f"lidar_mt, scheme {graph.scheme}")
+
+
+class _Writer:
+    def __init__(self, graph: IntegerGraph, outputs: Sequence[TensorSpec], *, for_board: bool) -> None:
+        self.file = TfliteFile()
+        self.graph = graph = signed_graph(graph)
+        self.codes = graph.codes_of()
+        self.for_board = for_board
+        wide = [name for name, codes in self.codes.items() if codes.form.dtype != "int8"]
+        if wide:
+            raise ConfigError(f"TFLite files hold 8-bit codes, but {wide[0]} has {self.codes[wide[0]].form.dtype}")
+        self.border = {name: spec.name for name, spec in zip(graph.outputs, outputs, strict=True)}
+        #: Tensors by name of the step.
+        self.tensors: dict[str, int] = {}
+        self._shared: dict[tuple[object, ...], int] = {}
+
+    def write(self, inputs: Sequence[TensorSpec], *, from_canvas: bool) -> list[int]:
+        """All operators; returns the inputs."""
+        steps = self.graph.steps
+        if from_canvas:
+            at = next((i for i, step in enumerate(steps) if isinstance(step, Scatter)), None)
+            if at is None:
+                raise ConfigError("the network has no scatter, so it cannot start at the canvas")
+            name = steps[at].name
+            ends = [self._codes_tensor(inputs[0].name, inputs[0].shape, self.codes[name])]
+            self.tensors[name] = ends[0]
+            steps = steps[at + 1 :]
+        else:
+            ends = [self.file.tensor(spec.name, spec.shape, spec.dtype) for spec in inputs]
+            self.tensors.update(zip(self.graph.inputs, ends, strict=True))
+        for step in steps:
+            self.tensors[step.name] = self._step(step)
+        return ends
+
+    def _step(self, step: Step) -> int:
+        if isinstance(step, Quantize):
+            return self._quantize(step)
+        if isinstance(step, Convolution):
+            return self._convolution(step)
+        if isinstance(step, Add):
+            return self._add(step)
+        if isinstance(step, Concat):
+            parts = [self._requantize(source, step.codes, f"{step.name}:{source}") for source in step.sources]
+            return self._join(step.name, parts, step.codes)
+        source = self.tensors[step.source]
+        if isinstance(step, Upsample):
+            return self._upsample(step, source)
+        return self._max_pool(step, source) if isinstance(step, MaxPool) else self._scatter(step, source)
+
+    def _quantize(self, step: Quantize) -> int:
+        source = self.tensors[step.source]
+        batch, channels, rows, columns = self.file.shapes[source]
+        order = self.file.constant(f"{step.name}:order", np.array([0, 2, 3, 1], np.int32))
+        turned = self.file.tensor(f"{step.name}:nhwc", (batch, rows, columns, channels), "float32")
+        self.file.operator("TRANSPOSE", [source, order], turned, "Transpose")
+        codes = self._codes_tensor(step.name, self.file.shapes[turned], step.codes)
+        return self.file.operator("QUANTIZE", [turned], codes, "Quantize")
+
+    def _convolution(self, step: Convolution) -> int:
+        source, scale = self.tensors[step.source], step.weight_scale.astype(np.float32)
+        if step.codes is None and not self.for_board:
+            return self._real_convolution(step, scale)
+        codes = self.codes[step.source]
+        shape = self._convolved_shape(step)
+        if step.codes is None:
+            # One scale for all channels of a tensor: the finest, so that with powers of two no accumulator is rounded.
+            finest = float(np.float32(codes.scale) * scale.min())
+            result = self.file.tensor(self.border[step.name], shape, "int32", scale=[finest])
+        else:
+            result = self._codes_tensor(step.name, shape, step.codes)
+        relu = step.relu or (step.codes is not None and step.codes.form.low == 0)
+        return self._convolve(step, source, result, codes, relu=relu)
+
+    def _real_convolution(self, step: Convolution, scale: npt.NDArray[np.float32]) -> int:
+        """Accumulators times their scale in float: no operator of a processor returns them as integers."""
+        codes = self.codes[step.source]
+        source = self._real(step.source)
+        weight = step.weight.astype(np.float32) * scale.reshape(-1, 1, 1, 1)
+        bias = step.bias.astype(np.float32) * (np.float32(codes.scale) * scale)
+        name = self.border.get(step.name, step.name)
+        result = self.file.tensor(name, self._convolved_shape(step), "float32")
+        constants = (
+            self.file.constant(f"{name}:weight", np.ascontiguousarray(weight.transpose(0, 2, 3, 1))),
+            self.file.constant(f"{name}:bias", bias),
+        )
+        source, padding = self._padded(step, source, None)
+        values = {**_window(step), "Padding": padding, "FusedActivationFunction": _RELU * step.relu}
+        return self.file.operator("CONV_2D", [source, *constants], result, "Conv2D", values)
+
+    def _real(self, name: str) -> int:
+        """Real values of codes, once for all that ask for them."""
+        key = ("real", name)
+        if key not in self._shared:
+            real = self.file.tensor(f"{name}:real", self.file.shapes[self.tensors[name]], "float32")
+            self._shared[key] = self.file.operator("DEQUANTIZE", [self.tensors[name]], real, "Dequantize")
+        return self._shared[key]
+
+    def _convolve(self, step: Convolution, source: int, result: int, codes: Codes, *, relu: bool) -> int:
+        """A convolution of codes into a tensor that says what it holds."""
+        depthwise = step.groups > 1 and step.weight.shape[1] == 1
+        order, axis = ((1, 2, 3, 0), 3) if depthwise else ((0, 2, 3, 1), 0)
+        scale = step.weight_scale.astype(np.float32)
+        weight = np.ascontiguousarray(step.weight.transpose(order))
+        constants = (
+            self.file.constant(f"{step.name}:weight", weight, scale=scale, axis=axis),
+            self.file.constant(f"{step.name}:bias", step.bias.astype(np.int32), scale=np.float32(codes.scale) * scale),
+        )
+        source, padding = self._padded(step, source, codes)
+        values = {**_window(step), "Padding": padding, "FusedActivationFunction": _RELU * relu}
+        if depthwise:
+            values["DepthMultiplier"] = len(step.weight) // step.groups
+            return self.file.operator(
+                "DEPTHWISE_CONV_2D", [source, *constants], result, "DepthwiseConv2D", values
+            )
+        return self.file.operator("CONV_2D", [source, *constants], result, "Conv2D", values)
+
+    def _convolved_shape(self, step: Convolution) -> tuple[int, ...]:
+        batch, *sizes, _ = self.file.shapes[self.tensors[step.source]]
+        kernel = step.weight.shape[2:]
+        rows, columns = (
+            (sizes[i] + 2 * step.padding[i] - _reach(kernel[i], step.dilation[i])) // step.stride[i] + 1 for i in (0, 1)
+        )
+        return batch, rows, columns, len(step.weight)
+
+    def _padded(self, step: Convolution, source: int, codes: Codes | None) -> tuple[int, int]:
+        """The source, padded where TFLite's own rules would pad otherwise, and the rule for the rest."""
+        sizes, kernel = self.file.shapes[source][1:3], step.weight.shape[2:]
+        missing = []
+        for i in (0, 1):
+            reach, pad = _reach(kernel[i], step.dilation[i]), step.padding[i]
+            count = (sizes[i] + 2 * pad - reach) // step.stride[i] + 1
+            missing.append((pad, max((count - 1) * step.stride[i] + reach - sizes[i] - pad, 0), count))
+        if all(step.padding[i] == 0 for i in (0, 1)):
+            return source, _VALID
+        # `SAME` gives ceil(size / stride) results, and the smaller half of the padding comes first.
+        same = (
+            count == -(-sizes[i] // step.stride[i]) and first == (first + last) // 2
+            for i, (first, last, count) in enumerate(missing)
+        )
+        if all(same):
+            return source, _SAME
+        pads = [[0, 0], *([first, last] for first, last, _ in missing), [0, 0]]
+        return self._pad(step.source, source, codes, pads), _VALID
+
+    def _pad(self, name: str, source: int, codes: Codes | None, pads: Sequence[Sequence[int]]) -> int:
+        """Codes of zero, or zeros, around a tensor, once for all that ask for the same."""
+        key = ("pad", source, str(pads))
+        if key not in self._shared:
+            shape = [size + sum(pad) for size, pad in zip(self.file.shapes[source], pads, strict=True)]
+            amounts = self.file.constant(f"{name}:pads", np.array(pads, np.int32))
+            padded = (
+                self.file.tensor(f"{name}:real_padded", shape, "float32")
+                if codes is None
+                else self._codes_tensor(f"{name}:padded", shape, codes)
+            )
+            self._shared[key] = self.file.operator("PAD", [source, amounts], padded, "Pad")
+        return self._shared[key]
+
+    def _add(self, step: Add) -> int:
+        """TFLite's own sum where it needs no rounding, else a convolution of both tensors side by side.
+
+        With powers of two every ratio of scales is one, so the weights of the convolution are exact.
+        """
+        names = (step.first, step.second)
+        ratios = [np.float32(self.codes[name].scale) / np.float32(step.codes.scale) for name in names]
+        powers = self.graph.scales == "pow2"
+        least = min(ratios)
+        weights = [int(ratio / least) for ratio in ratios]
+        if not powers or least >= 1 or max(weights) > _MAX_SUM_WEIGHT:
+            result = self._codes_tensor(step.name, self.file.shapes[self.tensors[step.first]], step.codes)
+            relu = step.codes.form.low == 0
+            sources = [self.tensors[name] for name in names]
+            return self.file.operator("ADD", sources, result, "Add", {"FusedActivationFunction": _RELU * relu})
+        first = self.codes[step.first]
+        parts = [self.tensors[step.first], self._relabel(step.second, first, f"{step.name}:second")]
+        both = self._join(f"{step.name}:both", parts, first)
+        channels = self.file.shapes[parts[0]][3]
+        one = np.eye(channels, dtype=np.int8)
+        weight = np.concatenate([one * weight for weight in weights], axis=1)[:, :, None, None]
+        shift = weights[1] * (first.form.zero_point - self.codes[step.second].form.zero_point)
+        conv = Convolution(
+            name=step.name,
+            source=step.name,
+            weight=weight,
+            weight_scale=np.full(channels, np.float32(step.codes.scale) * least / np.float32(first.scale), np.float32),
+            bias=np.full(channels, shift, np.int32),
+            stride=(1, 1),
+            padding=(0, 0),
+            dilation=(1, 1),
+            groups=1,
+            relu=False,
+            codes=step.codes,
+        )
+        result = self._codes_tensor(step.name, self.file.shapes[parts[0]], step.codes)
+        return self._convolve(conv, both, result, first, relu=step.codes.form.low == 0)
+
+    def _relabel(self, name: str, codes: Codes, result: str) -> int:
+        """The same stored codes with another scale and zero point: TFLite joins only tensors that share them."""
+        own = self.codes[name]
+        if own == codes or (own.scale, own.form.zero_point) == (codes.scale, codes.form.zero_point):
+            return self.tensors[name]
+        shift = own.form.zero_point - codes.form.zero_point
+        return self._rescale(name, codes, np.float32(codes.scale) / np.float32(own.scale), shift, result, relu=False)
+
+    def _requantize(self, name: str, codes: Codes, result: str) -> int:
+        """Codes of another scale: a convolution of one tap."""
+        own = self.codes[name]
+        if (own.scale, own.form) == (codes.scale, codes.form):
+            return self.tensors[name]
+        return self._rescale(name, codes, np.float32(1), 0, result, relu=codes.form.low == 0)
+
+    def _rescale(self, name: str, codes: Codes, scale: np.float32, shift: int, result: str, *, relu: bool) -> int:
+        shape = self.file.shapes[self.tensors[name]]
+        conv = _depthwise(result, np.ones((1, 1), np.int8), shape[3], scale, codes, shift)
+        return self._convolve(
+            conv, self.tensors[name], self._codes_tensor(result, shape, codes), self.codes[name], relu=relu
+        )
+
+    def _join(self, name: str, parts: Sequence[int], codes: Codes) -> int:
+        shapes = [self.file.shapes[part] for part in parts]
+        joined = self._codes_tensor(name, (*shapes[0][:3], sum(shape[3] for shape in shapes)), codes)
+        return self.file.operator("CONCATENATION", parts, joined, "Concatenation", {"Axis": 3})
+
+    def _upsample(self, step: Upsample, source: int) -> int:
+        """Doubling by repetition, then 1 2 1 over rows and columns: the weights of bilinear doubling, in sixteenths.
+
+        The edge is repeated once more, as clamping the coordinates does.
+        """
+        codes, name = self.codes[step.name], step.name
+        batch, rows, columns, channels = self.file.shapes[source]
+        doubled = self._codes_tensor(f"{name}:doubled", (batch, 2 * rows, 2 * columns, channels), codes)
+        size = self._numbers(2 * rows, 2 * columns)
+        self.file.operator("RESIZE_NEAREST_NEIGHBOR", [source, size], doubled, "ResizeNearestNeighbor")
+        framed = self._codes_tensor(f"{name}:framed", (batch, 2 * rows + 2, 2 * columns + 2, channels), codes)
+        pads = self.file.constant(f"{name}:frame", np.array([[0, 0], [1, 1], [1, 1], [0, 0]], np.int32))
+        self.file.operator("MIRROR_PAD", [doubled, pads], framed, "MirrorPad", {"Mode": _SYMMETRIC})
+        taps = np.outer([1, 2, 1], [1, 2, 1]).astype(np.int8)
+        conv = _depthwise(name, taps, channels, np.float32(1 / 16), codes)
+        result = self._codes_tensor(name, self.file.shapes[doubled], codes)
+        return self._convolve(conv, framed, result, codes, relu=False)
+
+    def _max_pool(self, step: MaxPool, source: int) -> int:
+        if any(step.padding):
+            raise ConfigError(f"{step.name}: a maximum with padding has no place in a TFLite file")
+        batch, rows, columns, channels = self.file.shapes[source]
+        sizes = ((rows - step.kernel[0]) // step.stride[0] + 1, (columns - step.kernel[1]) // step.stride[1] + 1)
+        result = self._codes_tensor(step.name, (batch, *sizes, channels), self.codes[step.name])
+        values = {
+            "Padding": _VALID,
+            "FilterHeight": step.kernel[0],
+            "FilterWidth": step.kernel[1],
+            "StrideH": step.stride[0],
+            "StrideW": step.stride[1],
+        }
+        return self.file.operator("MAX_POOL_2D", [source], result, "Pool2D", values)
+
+    def _scatter(self, step: Scatter, source: int) -> int:
+        """A lookup: which pillar lies in each cell, 0 for none; row 0 of the table holds codes of zero."""
+        name, (height, width), codes = step.name, step.shape, self.codes[step.name]
+        _, _, pillars, channels = self.file.shapes[source]
+        rows = self._codes_tensor(f"{name}:rows", (pillars, channels), codes)
+        self.file.operator("RESHAPE", [source, self._numbers(pillars, channels)], rows, "Reshape")
+        empty = np.full((1, channels), codes.form.zero_point, np.int8)
+        first = self.file.constant(f"{name}:empty", empty, scale=[codes.scale], zero_point=codes.form.zero_point)
+        table = self._codes_tensor(f"{name}:table", (pillars + 1, channels), codes)
+        self.file.operator("CONCATENATION", [first, rows], table, "Concatenation", {"Axis": 0})
+        cells = self._codes_tensor(f"{name}:cells", (height * width, channels), codes)
+        self.file.operator("GATHER", [table, self._pillar_of_cell(step, pillars)], cells, "Gather")
+        result = self._codes_tensor(name, (1, height, width, channels), codes)
+        return self.file.operator("RESHAPE", [cells, self._numbers(1, height, width, channels)], result, "Reshape")
+
+    def _pillar_of_cell(self, step: Scatter, pillars: int) -> int:
+        """(H x W) int32: 1 + index of the pillar of each cell. Padding goes to a spare cell, which is cut off."""
+        name, (height, width) = step.name, step.shape
+        coords = self.tensors[step.coords]
+        whole = self.file.operator("CAST", [coords], self.file.tensor(f"{name}:int32", (1, pillars, 2), "int32"), "Cast")
+        row, column = (self._slice(whole, (0, 0, axis), (1, pillars, 1), f"{name}:{axis}") for axis in (0, 1))
+        cell = self._whole("ADD", self._whole("MUL", row, self._numbers(width), "Mul"), column, "Add")
+        padded = self.file.tensor(f"{name}:is_padding", (1, pillars, 1), "bool")
+        self.file.operator("LESS", [row, self._numbers(0)], padded, "Less")
+        chosen = self.file.tensor(f"{name}:cell_or_spare", (1, pillars, 1), "int32")
+        self.file.operator("SELECT_V2", [padded, self._numbers(height * width), cell], chosen, "SelectV2")
+        index = self.file.tensor(f"{name}:index", (pillars, 1), "int32")
+        self.file.operator("RESHAPE", [chosen, self._numbers(pillars, 1)], index, "Reshape")
+        numbers = self.file.constant(f"{name}:numbers", np.arange(1, pillars + 1, dtype=np.int32))
+        map_ = self.file.tensor(f"{name}:map", (height * width + 1,), "int32")
+        self.file.operator("SCATTER_ND", [index, numbers, self._numbers(height * width + 1)], map_, "ScatterNd")
+        return self._slice(map_, (0,), (height * width,), f"{name}:pillar_of_cell")
+
+    def _whole(self, kind: str, first: int, second: int, options: str) -> int:
+        shape = self.file.shapes[first]
+        result = self.file.tensor(f"whole:{len(self.file.shapes)}", shape, "int32")
+        return self.file.operator(kind, [first, second], result, options)
+
+    def _slice(self, source: int, begin: Sequence[int], size: Sequence[int], name: str) -> int:
+        result = self.file.tensor(name, size, "int32")
+        return self.file.operator("SLICE", [source, self._numbers(*begin), self._numbers(*size)], result, "Slice")
+
+    def _numbers(self, *values: int) -> int:
+        key = ("numbers", values)
+        if key not in self._shared:
+            self._shared[key] = self.file.constant("numbers:" + "_".join(map(str, values)), np.array(values, np.int32))
+        return self._shared[key]
+
+    def _codes_tensor(self, name: str, shape: Sequence[int], codes: Codes) -> int:
+        return self.file.tensor(name, shape, "int8", scale=[codes.scale], zero_point=codes.form.zero_point)
+
+
+def _depthwise(
+    name: str, taps: npt.NDArray[np.int8], channels: int, scale: np.float32, codes: Codes, shift: int = 0
+) -> Convolution:
+    """The same taps for every channel."""
+    return Convolution(
+        name=name,
+        source=name,
+        weight=np.broadcast_to(taps, (channels, 1, *taps.shape)).copy(),
+        weight_scale=np.full(channels, scale, np.float32),
+        bias=np.full(channels, shift, np.int32),
+        stride=(1, 1),
+        padding=(0, 0),
+        dilation=(1, 1),
+        groups=channels,
+        relu=False,
+        codes=codes,
+    )
+
+
+def _window(step: Convolution) -> dict[str, int]:
+    return {
+        "StrideH": step.stride[0],
+        "StrideW": step.stride[1],
+        "DilationHFactor": step.dilation[0],
+        "DilationWFactor": step.dilation[1],
+    }
+
+
+def _reach(kernel: int, dilation: int) -> int:
+    return dilation * (kernel - 1) + 1
