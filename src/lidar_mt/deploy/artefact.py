@@ -133,7 +133,9 @@ def read_artefact(folder: Path) -> Artefact:
         signature = decode_signature(_read(path))
         found = set(signature.files)
         if found not in (set(_FILES), {*_FILES, *_TFLITE}):
-            raise ArtefactError(f"the files are {sorted(found)}, expected {sorted(_FILES)} and all or none of {_TFLITE}")
+            raise ArtefactError(
+                f"the files are {sorted(found)}, expected {sorted(_FILES)} and all or none of {_TFLITE}"
+            )
         files = {name: _read_checked(folder / name, spec) for name, spec in signature.files.items()}
         graph = decode_graph(files[INTEGERS])
         _check_match(signature, graph)

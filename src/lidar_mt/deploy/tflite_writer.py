@@ -175,9 +175,7 @@ class _Writer:
         values = {**_window(step), "Padding": padding, "FusedActivationFunction": _RELU * relu}
         if depthwise:
             values["DepthMultiplier"] = len(step.weight) // step.groups
-            return self.file.operator(
-                "DEPTHWISE_CONV_2D", [source, *constants], result, "DepthwiseConv2D", values
-            )
+            return self.file.operator("DEPTHWISE_CONV_2D", [source, *constants], result, "DepthwiseConv2D", values)
         return self.file.operator("CONV_2D", [source, *constants], result, "Conv2D", values)
 
     def _convolved_shape(self, step: Convolution) -> tuple[int, ...]:
@@ -339,7 +337,9 @@ class _Writer:
         """(H x W) int32: 1 + index of the pillar of each cell. Padding goes to a spare cell, which is cut off."""
         name, (height, width) = step.name, step.shape
         coords = self.tensors[step.coords]
-        whole = self.file.operator("CAST", [coords], self.file.tensor(f"{name}:int32", (1, pillars, 2), "int32"), "Cast")
+        whole = self.file.operator(
+            "CAST", [coords], self.file.tensor(f"{name}:int32", (1, pillars, 2), "int32"), "Cast"
+        )
         row, column = (self._slice(whole, (0, 0, axis), (1, pillars, 1), f"{name}:{axis}") for axis in (0, 1))
         cell = self._whole("ADD", self._whole("MUL", row, self._numbers(width), "Mul"), column, "Add")
         padded = self.file.tensor(f"{name}:is_padding", (1, pillars, 1), "bool")

@@ -11,7 +11,9 @@ from lidar_mt.deploy.runtimes.openvino import OpenVino
 from lidar_mt.structures.errors import ConfigError
 
 #: The packages themselves are imported when a runtime is made.
-RUNTIMES: dict[str, type[Runtime]] = {runtime.name: runtime for runtime in (IntegerRuntime, OnnxRuntime, OpenVino, LiteRt)}
+RUNTIMES: dict[str, type[Runtime]] = {
+    runtime.name: runtime for runtime in (IntegerRuntime, OnnxRuntime, OpenVino, LiteRt)
+}
 
 
 def load_runtime(name: str, artefact: Artefact, threads: int = 1) -> Runtime:
