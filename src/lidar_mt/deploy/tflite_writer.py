@@ -8,10 +8,12 @@ other operators round in other ways. So everything that rounds is a convolution 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
+from lidar_mt.deploy.joined_groups import join_groups
 from lidar_mt.deploy.signature import TensorSpec
 from lidar_mt.deploy.tflite_file import TfliteFile
 from lidar_mt.deploy.unsigned import signed_graph
@@ -31,6 +33,8 @@ from lidar_mt.structures.errors import ConfigError
 
 #: Weights of a sum, as powers of two: the largest that int8 holds.
 _MAX_SUM_WEIGHT = 64
+#: Channels that a board's processor keeps together.
+_TILE = 16
 _SAME, _VALID, _RELU, _SYMMETRIC = 0, 1, 1, 1
 
 
@@ -90,6 +94,12 @@ class _Writer:
             name = steps[at].name
             ends = [self._codes_tensor(inputs[0].name, inputs[0].shape, self.codes[name])]
             self.tensors[name] = ends[0]
+            if self.for_board:
+                # A processor that keeps maps in tiles of 16 channels reads rows of 64 for each of them, again for every
+                # row of a kernel. One pass that changes nothing writes the canvas in its own layout first.
+                self.tensors[name] = self._rescale(
+                    name, self.codes[name], np.float32(1), 0, f"{name}:tiled", relu=False
+                )
             steps = steps[at + 1 :]
         else:
             ends = [self.file.tensor(spec.name, spec.shape, spec.dtype) for spec in inputs]
@@ -134,7 +144,7 @@ class _Writer:
             result = self.file.tensor(self.border[step.name], shape, "int32", scale=[finest])
         else:
             result = self._codes_tensor(step.name, shape, step.codes)
-        relu = step.relu or (step.codes is not None and step.codes.form.low == 0)
+        relu = step.relu if step.codes is None else _cuts(step.codes)
         return self._convolve(step, source, result, codes, relu=relu)
 
     def _real_convolution(self, step: Convolution, scale: npt.NDArray[np.float32]) -> int:
@@ -164,6 +174,9 @@ class _Writer:
     def _convolve(self, step: Convolution, source: int, result: int, codes: Codes, *, relu: bool) -> int:
         """A convolution of codes into a tensor that says what it holds."""
         depthwise = step.groups > 1 and step.weight.shape[1] == 1
+        if self.for_board and not depthwise:
+            weight, groups = join_groups(step, self._joined_channels(step))
+            step = replace(step, weight=weight, groups=groups)
         order, axis = ((1, 2, 3, 0), 3) if depthwise else ((0, 2, 3, 1), 0)
         scale = step.weight_scale.astype(np.float32)
         weight = np.ascontiguousarray(step.weight.transpose(order))
@@ -177,6 +190,15 @@ class _Writer:
             values["DepthMultiplier"] = len(step.weight) // step.groups
             return self.file.operator("DEPTHWISE_CONV_2D", [source, *constants], result, "DepthwiseConv2D", values)
         return self.file.operator("CONV_2D", [source, *constants], result, "Conv2D", values)
+
+    def _joined_channels(self, step: Convolution) -> int:
+        """Channels of the joined groups on a board.
+
+        It computes group by group, on slices of the source, and keeps a map that is sliced in rows of pixels. Groups of
+        16 channels are its tiles; but a source that others read too would be slow for them, so it stays in one.
+        """
+        users = sum(step.source in _sources(other) for other in self.graph.steps)
+        return _TILE if users == 1 else step.weight.shape[1] * step.groups
 
     def _convolved_shape(self, step: Convolution) -> tuple[int, ...]:
         batch, *sizes, _ = self.file.shapes[self.tensors[step.source]]
@@ -232,7 +254,7 @@ class _Writer:
         weights = [int(ratio / least) for ratio in ratios]
         if not powers or least >= 1 or max(weights) > _MAX_SUM_WEIGHT:
             result = self._codes_tensor(step.name, self.file.shapes[self.tensors[step.first]], step.codes)
-            relu = step.codes.form.low == 0
+            relu = _cuts(step.codes)
             sources = [self.tensors[name] for name in names]
             return self.file.operator("ADD", sources, result, "Add", {"FusedActivationFunction": _RELU * relu})
         first = self.codes[step.first]
@@ -256,7 +278,7 @@ class _Writer:
             codes=step.codes,
         )
         result = self._codes_tensor(step.name, self.file.shapes[parts[0]], step.codes)
-        return self._convolve(conv, both, result, first, relu=step.codes.form.low == 0)
+        return self._convolve(conv, both, result, first, relu=_cuts(step.codes))
 
     def _relabel(self, name: str, codes: Codes, result: str) -> int:
         """The same stored codes with another scale and zero point: TFLite joins only tensors that share them."""
@@ -271,7 +293,7 @@ class _Writer:
         own = self.codes[name]
         if (own.scale, own.form) == (codes.scale, codes.form):
             return self.tensors[name]
-        return self._rescale(name, codes, np.float32(1), 0, result, relu=codes.form.low == 0)
+        return self._rescale(name, codes, np.float32(1), 0, result, relu=_cuts(codes))
 
     def _rescale(self, name: str, codes: Codes, scale: np.float32, shift: int, result: str, *, relu: bool) -> int:
         shape = self.file.shapes[self.tensors[name]]
@@ -389,6 +411,17 @@ def _depthwise(
         relu=False,
         codes=codes,
     )
+
+
+def _sources(step: Step) -> tuple[str, ...]:
+    if isinstance(step, Add):
+        return step.first, step.second
+    return step.sources if isinstance(step, Concat) else (step.source,)
+
+
+def _cuts(codes: Codes) -> bool:
+    """Whether zero is cut at by a ReLU; where it is the stored type's own lowest code, an operator for it is in vain."""
+    return codes.form.low == 0 and codes.form.zero_point > np.iinfo(np.int8).min
 
 
 def _window(step: Convolution) -> dict[str, int]:
