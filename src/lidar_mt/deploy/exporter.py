@@ -117,7 +117,7 @@ def build_artefact(
         artefact,
         tflite_network=write_tflite(graph, signature.inputs, outputs),
         tflite_from_canvas=write_tflite(graph, canvas, outputs, from_canvas=True),
-        tflite_for_board=write_tflite(graph, canvas, outputs, from_canvas=True, for_board=True),
+        tflite_for_board=write_tflite(graph, canvas, outputs, from_canvas=True, whole=True, tiled=True),
     )
 
 

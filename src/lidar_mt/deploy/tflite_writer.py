@@ -44,7 +44,8 @@ def write_tflite(
     outputs: Sequence[TensorSpec],
     *,
     from_canvas: bool = False,
-    for_board: bool = False,
+    whole: bool = False,
+    tiled: bool = False,
     all_codes: bool = False,
 ) -> bytes:
     """A TFLite file of a graph; the same graph gives the same bytes.
@@ -55,14 +56,16 @@ def write_tflite(
         outputs: names and NCHW shapes of the results, in the order of `IntegerGraph.outputs`; the file has them as
             NHWC.
         from_canvas: leave out everything up to the scatter.
-        for_board: results are int32 accumulators with one scale each, which an NPU computes; else float, which runs on
-            any processor.
+        whole: results are int32 accumulators with one scale each, which an NPU computes; else float, which runs on any
+            processor.
+        tiled: in the form that suits an NPU which keeps maps in tiles of 16 channels; every tensor of the network has
+            the same codes, there are some more.
         all_codes: every tensor of codes is an output as well, behind the results, to be compared.
 
     Raises:
         ConfigError: tflite is not installed, the graph has 16-bit codes, or no scatter to start behind.
     """
-    writer = _Writer(graph, outputs, for_board=for_board)
+    writer = _Writer(graph, outputs, whole=whole, tiled=tiled)
     ends = writer.write(inputs, from_canvas=from_canvas)
     results = [writer.tensors[name] for name in graph.outputs]
     if all_codes:
@@ -71,11 +74,12 @@ def write_tflite(
 
 
 class _Writer:
-    def __init__(self, graph: IntegerGraph, outputs: Sequence[TensorSpec], *, for_board: bool) -> None:
+    def __init__(self, graph: IntegerGraph, outputs: Sequence[TensorSpec], *, whole: bool, tiled: bool) -> None:
         self.file = TfliteFile()
         self.graph = graph = signed_graph(graph)
         self.codes = graph.codes_of()
-        self.for_board = for_board
+        self.whole, self.tiled = whole, tiled
+        self.upsampled = {step.name for step in graph.steps if isinstance(step, Upsample)}
         wide = [name for name, codes in self.codes.items() if codes.form.dtype != "int8"]
         if wide:
             raise ConfigError(f"TFLite files hold 8-bit codes, but {wide[0]} has {self.codes[wide[0]].form.dtype}")
@@ -94,7 +98,7 @@ class _Writer:
             name = steps[at].name
             ends = [self._codes_tensor(inputs[0].name, inputs[0].shape, self.codes[name])]
             self.tensors[name] = ends[0]
-            if self.for_board:
+            if self.tiled:
                 # A processor that keeps maps in tiles of 16 channels reads rows of 64 for each of them, again for every
                 # row of a kernel. One pass that changes nothing writes the canvas in its own layout first.
                 self.tensors[name] = self._rescale(
@@ -134,7 +138,7 @@ class _Writer:
 
     def _convolution(self, step: Convolution) -> int:
         source, scale = self.tensors[step.source], step.weight_scale.astype(np.float32)
-        if step.codes is None and not self.for_board:
+        if step.codes is None and not self.whole:
             return self._real_convolution(step, scale)
         codes = self.codes[step.source]
         shape = self._convolved_shape(step)
@@ -174,9 +178,11 @@ class _Writer:
     def _convolve(self, step: Convolution, source: int, result: int, codes: Codes, *, relu: bool) -> int:
         """A convolution of codes into a tensor that says what it holds."""
         depthwise = step.groups > 1 and step.weight.shape[1] == 1
-        if self.for_board and not depthwise:
-            weight, groups = join_groups(step, self._joined_channels(step))
-            step = replace(step, weight=weight, groups=groups)
+        if self.tiled and step.groups > 1 and (not depthwise or step.name in self.upsampled):
+            weight, groups = join_groups(step, _TILE, depthwise=True)
+            if groups > 1 and not depthwise:
+                source = self._sliceable(step.source, source)
+            step, depthwise = replace(step, weight=weight, groups=groups), False
         order, axis = ((1, 2, 3, 0), 3) if depthwise else ((0, 2, 3, 1), 0)
         scale = step.weight_scale.astype(np.float32)
         weight = np.ascontiguousarray(step.weight.transpose(order))
@@ -191,14 +197,18 @@ class _Writer:
             return self.file.operator("DEPTHWISE_CONV_2D", [source, *constants], result, "DepthwiseConv2D", values)
         return self.file.operator("CONV_2D", [source, *constants], result, "Conv2D", values)
 
-    def _joined_channels(self, step: Convolution) -> int:
-        """Channels of the joined groups on a board.
+    def _sliceable(self, name: str, source: int) -> int:
+        """A copy of a tensor for those that read slices of its channels, if others read all of it.
 
-        It computes group by group, on slices of the source, and keeps a map that is sliced in rows of pixels. Groups of
-        16 channels are its tiles; but a source that others read too would be slow for them, so it stays in one.
+        A board keeps a map that is read in slices in rows of pixels, which is slow for everybody else.
         """
-        users = sum(step.source in _sources(other) for other in self.graph.steps)
-        return _TILE if users == 1 else step.weight.shape[1] * step.groups
+        users = [step for step in self.graph.steps if name in _sources(step)]
+        if all(isinstance(step, Convolution) and step.groups > 1 < step.weight.shape[1] for step in users):
+            return source
+        key = ("sliced", name)
+        if key not in self._shared:
+            self._shared[key] = self._rescale(name, self.codes[name], np.float32(1), 0, f"{name}:sliced", relu=False)
+        return self._shared[key]
 
     def _convolved_shape(self, step: Convolution) -> tuple[int, ...]:
         batch, *sizes, _ = self.file.shapes[self.tensors[step.source]]
