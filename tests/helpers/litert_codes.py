@@ -11,10 +11,14 @@ from lidar_mt.deploy.unsigned import signed_graph
 from lidar_mt.quantization.integer_graph import IntegerGraph
 
 
-def run(graph: IntegerGraph, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Name of the step -> centred codes, or real results, NCHW; `inputs` are features and coords."""
+def run(graph: IntegerGraph, inputs: dict[str, np.ndarray], **form: bool) -> dict[str, np.ndarray]:
+    """Name of the step -> centred codes, or real results, NCHW.
+
+    `inputs` are features and coords, or the canvas of stored int8 codes; `form` goes to `write_tflite`.
+    """
     given = [TensorSpec(name, value.dtype.name, value.shape) for name, value in inputs.items()]
-    data = write_tflite(graph, given, [TensorSpec(name, "float32", (1,)) for name in graph.outputs], all_codes=True)
+    outputs = [TensorSpec(name, "float32", (1,)) for name in graph.outputs]
+    data = write_tflite(graph, given, outputs, all_codes=True, **form)
     interpreter = open_interpreter(data, threads=1)
     for detail in interpreter.get_input_details():
         interpreter.set_tensor(detail["index"], inputs[detail["name"]])
@@ -23,5 +27,7 @@ def run(graph: IntegerGraph, inputs: dict[str, np.ndarray]) -> dict[str, np.ndar
     found = {}
     for detail in interpreter.get_output_details():
         name, values = detail["name"], interpreter.get_tensor(detail["index"]).transpose(0, 3, 1, 2)
-        found[name] = values.astype(np.int64) - codes[name].form.zero_point if name in codes else values
+        # The board's copy of the canvas stands for it.
+        step = name.removesuffix(":tiled")
+        found[step] = values.astype(np.int64) - codes[step].form.zero_point if step in codes else values
     return found

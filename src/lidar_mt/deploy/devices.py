@@ -56,7 +56,7 @@ DEVICES = {
             "NVIDIA Jetson AGX Orin 64 GB, GPU and two DLAs, MAXN, dense",
             68.75,
             204.8,
-            "NVIDIA: 275 sparse INT8 TOPS (171 GPU + 105 DLA, NVIDIA/Deep-Learning-Accelerator-SW), half of them dense; "
+            "NVIDIA: 275 sparse INT8 TOPS (171 GPU + 105 DLA, NVIDIA/Deep-Learning-Accelerator-SW), dense half of it; "
             "LPDDR5 204.8 GB/s (Jetson AGX Orin series technical brief)",
         ),
         Device(

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from lidar_mt.deploy.joined_groups import join_groups
 from lidar_mt.deploy.signature import TensorSpec
-from lidar_mt.deploy.tflite_file import TfliteFile
+from lidar_mt.deploy.tflite_codes import CodesFile, scatter_codes
 from lidar_mt.deploy.unsigned import signed_graph
 from lidar_mt.quantization.integer_graph import (
     Add,
@@ -75,7 +75,7 @@ def write_tflite(
 
 class _Writer:
     def __init__(self, graph: IntegerGraph, outputs: Sequence[TensorSpec], *, whole: bool, tiled: bool) -> None:
-        self.file = TfliteFile()
+        self.file = CodesFile()
         self.graph = graph = signed_graph(graph)
         self.codes = graph.codes_of()
         self.whole, self.tiled = whole, tiled
@@ -96,7 +96,7 @@ class _Writer:
             if at is None:
                 raise ConfigError("the network has no scatter, so it cannot start at the canvas")
             name = steps[at].name
-            ends = [self._codes_tensor(inputs[0].name, inputs[0].shape, self.codes[name])]
+            ends = [self.file.codes_tensor(inputs[0].name, inputs[0].shape, self.codes[name])]
             self.tensors[name] = ends[0]
             if self.tiled:
                 # A processor that keeps maps in tiles of 16 channels reads rows of 64 for each of them, again for every
@@ -122,10 +122,15 @@ class _Writer:
         if isinstance(step, Concat):
             parts = [self._requantize(source, step.codes, f"{step.name}:{source}") for source in step.sources]
             return self._join(step.name, parts, step.codes)
-        source = self.tensors[step.source]
+        return self._moved(step, self.tensors[step.source])
+
+    def _moved(self, step: Upsample | MaxPool | Scatter, source: int) -> int:
+        """What keeps the scale of its source."""
         if isinstance(step, Upsample):
             return self._upsample(step, source)
-        return self._max_pool(step, source) if isinstance(step, MaxPool) else self._scatter(step, source)
+        if isinstance(step, MaxPool):
+            return self._max_pool(step, source)
+        return scatter_codes(self.file, step, self.codes[step.name], source, self.tensors[step.coords])
 
     def _quantize(self, step: Quantize) -> int:
         source = self.tensors[step.source]
@@ -133,7 +138,7 @@ class _Writer:
         order = self.file.constant(f"{step.name}:order", np.array([0, 2, 3, 1], np.int32))
         turned = self.file.tensor(f"{step.name}:nhwc", (batch, rows, columns, channels), "float32")
         self.file.operator("TRANSPOSE", [source, order], turned, "Transpose")
-        codes = self._codes_tensor(step.name, self.file.shapes[turned], step.codes)
+        codes = self.file.codes_tensor(step.name, self.file.shapes[turned], step.codes)
         return self.file.operator("QUANTIZE", [turned], codes, "Quantize")
 
     def _convolution(self, step: Convolution) -> int:
@@ -147,7 +152,7 @@ class _Writer:
             finest = float(np.float32(codes.scale) * scale.min())
             result = self.file.tensor(self.border[step.name], shape, "int32", scale=[finest])
         else:
-            result = self._codes_tensor(step.name, shape, step.codes)
+            result = self.file.codes_tensor(step.name, shape, step.codes)
         relu = step.relu if step.codes is None else _cuts(step.codes)
         return self._convolve(step, source, result, codes, relu=relu)
 
@@ -247,7 +252,7 @@ class _Writer:
             padded = (
                 self.file.tensor(f"{name}:real_padded", shape, "float32")
                 if codes is None
-                else self._codes_tensor(f"{name}:padded", shape, codes)
+                else self.file.codes_tensor(f"{name}:padded", shape, codes)
             )
             self._shared[key] = self.file.operator("PAD", [source, amounts], padded, "Pad")
         return self._shared[key]
@@ -263,7 +268,7 @@ class _Writer:
         least = min(ratios)
         weights = [int(ratio / least) for ratio in ratios]
         if not powers or least >= 1 or max(weights) > _MAX_SUM_WEIGHT:
-            result = self._codes_tensor(step.name, self.file.shapes[self.tensors[step.first]], step.codes)
+            result = self.file.codes_tensor(step.name, self.file.shapes[self.tensors[step.first]], step.codes)
             relu = _cuts(step.codes)
             sources = [self.tensors[name] for name in names]
             return self.file.operator("ADD", sources, result, "Add", {"FusedActivationFunction": _RELU * relu})
@@ -287,7 +292,7 @@ class _Writer:
             relu=False,
             codes=step.codes,
         )
-        result = self._codes_tensor(step.name, self.file.shapes[parts[0]], step.codes)
+        result = self.file.codes_tensor(step.name, self.file.shapes[parts[0]], step.codes)
         return self._convolve(conv, both, result, first, relu=_cuts(step.codes))
 
     def _relabel(self, name: str, codes: Codes, result: str) -> int:
@@ -309,12 +314,12 @@ class _Writer:
         shape = self.file.shapes[self.tensors[name]]
         conv = _depthwise(result, np.ones((1, 1), np.int8), shape[3], scale, codes, shift)
         return self._convolve(
-            conv, self.tensors[name], self._codes_tensor(result, shape, codes), self.codes[name], relu=relu
+            conv, self.tensors[name], self.file.codes_tensor(result, shape, codes), self.codes[name], relu=relu
         )
 
     def _join(self, name: str, parts: Sequence[int], codes: Codes) -> int:
         shapes = [self.file.shapes[part] for part in parts]
-        joined = self._codes_tensor(name, (*shapes[0][:3], sum(shape[3] for shape in shapes)), codes)
+        joined = self.file.codes_tensor(name, (*shapes[0][:3], sum(shape[3] for shape in shapes)), codes)
         return self.file.operator("CONCATENATION", parts, joined, "Concatenation", {"Axis": 3})
 
     def _upsample(self, step: Upsample, source: int) -> int:
@@ -324,15 +329,15 @@ class _Writer:
         """
         codes, name = self.codes[step.name], step.name
         batch, rows, columns, channels = self.file.shapes[source]
-        doubled = self._codes_tensor(f"{name}:doubled", (batch, 2 * rows, 2 * columns, channels), codes)
-        size = self._numbers(2 * rows, 2 * columns)
+        doubled = self.file.codes_tensor(f"{name}:doubled", (batch, 2 * rows, 2 * columns, channels), codes)
+        size = self.file.numbers(2 * rows, 2 * columns)
         self.file.operator("RESIZE_NEAREST_NEIGHBOR", [source, size], doubled, "ResizeNearestNeighbor")
-        framed = self._codes_tensor(f"{name}:framed", (batch, 2 * rows + 2, 2 * columns + 2, channels), codes)
+        framed = self.file.codes_tensor(f"{name}:framed", (batch, 2 * rows + 2, 2 * columns + 2, channels), codes)
         pads = self.file.constant(f"{name}:frame", np.array([[0, 0], [1, 1], [1, 1], [0, 0]], np.int32))
         self.file.operator("MIRROR_PAD", [doubled, pads], framed, "MirrorPad", {"Mode": _SYMMETRIC})
         taps = np.outer([1, 2, 1], [1, 2, 1]).astype(np.int8)
         conv = _depthwise(name, taps, channels, np.float32(1 / 16), codes)
-        result = self._codes_tensor(name, self.file.shapes[doubled], codes)
+        result = self.file.codes_tensor(name, self.file.shapes[doubled], codes)
         return self._convolve(conv, framed, result, codes, relu=False)
 
     def _max_pool(self, step: MaxPool, source: int) -> int:
@@ -340,7 +345,7 @@ class _Writer:
             raise ConfigError(f"{step.name}: a maximum with padding has no place in a TFLite file")
         batch, rows, columns, channels = self.file.shapes[source]
         sizes = ((rows - step.kernel[0]) // step.stride[0] + 1, (columns - step.kernel[1]) // step.stride[1] + 1)
-        result = self._codes_tensor(step.name, (batch, *sizes, channels), self.codes[step.name])
+        result = self.file.codes_tensor(step.name, (batch, *sizes, channels), self.codes[step.name])
         values = {
             "Padding": _VALID,
             "FilterHeight": step.kernel[0],
@@ -349,59 +354,6 @@ class _Writer:
             "StrideW": step.stride[1],
         }
         return self.file.operator("MAX_POOL_2D", [source], result, "Pool2D", values)
-
-    def _scatter(self, step: Scatter, source: int) -> int:
-        """A lookup: which pillar lies in each cell, 0 for none; row 0 of the table holds codes of zero."""
-        name, (height, width), codes = step.name, step.shape, self.codes[step.name]
-        _, _, pillars, channels = self.file.shapes[source]
-        rows = self._codes_tensor(f"{name}:rows", (pillars, channels), codes)
-        self.file.operator("RESHAPE", [source, self._numbers(pillars, channels)], rows, "Reshape")
-        empty = np.full((1, channels), codes.form.zero_point, np.int8)
-        first = self.file.constant(f"{name}:empty", empty, scale=[codes.scale], zero_point=codes.form.zero_point)
-        table = self._codes_tensor(f"{name}:table", (pillars + 1, channels), codes)
-        self.file.operator("CONCATENATION", [first, rows], table, "Concatenation", {"Axis": 0})
-        cells = self._codes_tensor(f"{name}:cells", (height * width, channels), codes)
-        self.file.operator("GATHER", [table, self._pillar_of_cell(step, pillars)], cells, "Gather")
-        result = self._codes_tensor(name, (1, height, width, channels), codes)
-        return self.file.operator("RESHAPE", [cells, self._numbers(1, height, width, channels)], result, "Reshape")
-
-    def _pillar_of_cell(self, step: Scatter, pillars: int) -> int:
-        """(H x W) int32: 1 + index of the pillar of each cell. Padding goes to a spare cell, which is cut off."""
-        name, (height, width) = step.name, step.shape
-        coords = self.tensors[step.coords]
-        whole = self.file.operator(
-            "CAST", [coords], self.file.tensor(f"{name}:int32", (1, pillars, 2), "int32"), "Cast"
-        )
-        row, column = (self._slice(whole, (0, 0, axis), (1, pillars, 1), f"{name}:{axis}") for axis in (0, 1))
-        cell = self._whole("ADD", self._whole("MUL", row, self._numbers(width), "Mul"), column, "Add")
-        padded = self.file.tensor(f"{name}:is_padding", (1, pillars, 1), "bool")
-        self.file.operator("LESS", [row, self._numbers(0)], padded, "Less")
-        chosen = self.file.tensor(f"{name}:cell_or_spare", (1, pillars, 1), "int32")
-        self.file.operator("SELECT_V2", [padded, self._numbers(height * width), cell], chosen, "SelectV2")
-        index = self.file.tensor(f"{name}:index", (pillars, 1), "int32")
-        self.file.operator("RESHAPE", [chosen, self._numbers(pillars, 1)], index, "Reshape")
-        numbers = self.file.constant(f"{name}:numbers", np.arange(1, pillars + 1, dtype=np.int32))
-        map_ = self.file.tensor(f"{name}:map", (height * width + 1,), "int32")
-        self.file.operator("SCATTER_ND", [index, numbers, self._numbers(height * width + 1)], map_, "ScatterNd")
-        return self._slice(map_, (0,), (height * width,), f"{name}:pillar_of_cell")
-
-    def _whole(self, kind: str, first: int, second: int, options: str) -> int:
-        shape = self.file.shapes[first]
-        result = self.file.tensor(f"whole:{len(self.file.shapes)}", shape, "int32")
-        return self.file.operator(kind, [first, second], result, options)
-
-    def _slice(self, source: int, begin: Sequence[int], size: Sequence[int], name: str) -> int:
-        result = self.file.tensor(name, size, "int32")
-        return self.file.operator("SLICE", [source, self._numbers(*begin), self._numbers(*size)], result, "Slice")
-
-    def _numbers(self, *values: int) -> int:
-        key = ("numbers", values)
-        if key not in self._shared:
-            self._shared[key] = self.file.constant("numbers:" + "_".join(map(str, values)), np.array(values, np.int32))
-        return self._shared[key]
-
-    def _codes_tensor(self, name: str, shape: Sequence[int], codes: Codes) -> int:
-        return self.file.tensor(name, shape, "int8", scale=[codes.scale], zero_point=codes.form.zero_point)
 
 
 def _depthwise(
@@ -430,7 +382,7 @@ def _sources(step: Step) -> tuple[str, ...]:
 
 
 def _cuts(codes: Codes) -> bool:
-    """Whether zero is cut at by a ReLU; where it is the stored type's own lowest code, an operator for it is in vain."""
+    """Whether a ReLU must cut at zero; where zero is the type's own lowest code, an operator for it is in vain."""
     return codes.form.low == 0 and codes.form.zero_point > np.iinfo(np.int8).min
 
 

@@ -33,9 +33,21 @@ def differing(scheme: str, scales: str) -> dict[str, int]:
     return {name: int((values != right[name]).sum()) for name, values in found.items()}
 
 
-@pytest.mark.parametrize("scheme", ["u8", "s8_affine", pytest.param("s8_symmetric", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "scheme", ["u8", *(pytest.param(name, marks=pytest.mark.slow) for name in ("s8_affine", "s8_symmetric"))]
+)
 def test_litert_computes_every_tensor_of_a_network_to_the_bit(scheme: str) -> None:
     assert not any(differing(scheme, "pow2").values())
+
+
+def test_the_form_for_boards_has_the_same_codes() -> None:
+    """Its layers in tiles of 16 channels, and the copy of the canvas."""
+    graph, right = exported("u8", "pow2").graph, expected("u8", "pow2")
+    canvas = (right["scatter"].numpy().transpose(0, 2, 3, 1) - 128).astype(np.int8)
+    found = litert_codes.run(graph, {"canvas": canvas}, from_canvas=True, tiled=True)
+    assert len(found) > 200
+    for name, values in found.items():
+        np.testing.assert_array_equal(values, right[name].numpy(), err_msg=name)
 
 
 def test_with_float_scales_only_sums_round_in_another_way() -> None:

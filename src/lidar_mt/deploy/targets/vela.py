@@ -156,6 +156,9 @@ def _layers(
             dram_ms=dram / clock * 1e3,
             bound_ms=ideal,
         )
+    for name in [name for name in cost.macs if name not in parts]:
+        # Written straight into a larger tensor, it goes by the name of that.
+        yield Layer(name, "counted with what reads it", "npu", 0.0, cost.macs[name])
 
 
 def _left_over(rows: list[dict[str, str]], output: str) -> Iterator[CpuOperator]:
