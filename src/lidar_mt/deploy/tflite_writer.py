@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 from lidar_mt.deploy.joined_groups import join_groups
 from lidar_mt.deploy.signature import TensorSpec
+from lidar_mt.deploy.stand_in_convolutions import same_taps, sum_convolution, weighted_sum
 from lidar_mt.deploy.tflite_codes import CodesFile, scatter_codes
 from lidar_mt.deploy.unsigned import signed_graph
 from lidar_mt.quantization.integer_graph import (
@@ -31,8 +32,6 @@ from lidar_mt.quantization.integer_graph import (
 )
 from lidar_mt.structures.errors import ConfigError
 
-#: Weights of a sum, as powers of two: the largest that int8 holds.
-_MAX_SUM_WEIGHT = 64
 #: Channels that a board's processor keeps together.
 _TILE = 16
 _SAME, _VALID, _RELU, _SYMMETRIC = 0, 1, 1, 1
@@ -263,36 +262,19 @@ class _Writer:
         With powers of two every ratio of scales is one, so the weights of the convolution are exact.
         """
         names = (step.first, step.second)
-        ratios = [np.float32(self.codes[name].scale) / np.float32(step.codes.scale) for name in names]
-        powers = self.graph.scales == "pow2"
-        least = min(ratios)
-        weights = [int(ratio / least) for ratio in ratios]
-        if not powers or least >= 1 or max(weights) > _MAX_SUM_WEIGHT:
-            result = self.file.codes_tensor(step.name, self.file.shapes[self.tensors[step.first]], step.codes)
-            relu = _cuts(step.codes)
+        result = self.file.codes_tensor(step.name, self.file.shapes[self.tensors[step.first]], step.codes)
+        terms = None
+        if self.graph.scales == "pow2":
+            terms = weighted_sum([self.codes[name].scale for name in names], step.codes.scale)
+        if terms is None:
             sources = [self.tensors[name] for name in names]
-            return self.file.operator("ADD", sources, result, "Add", {"FusedActivationFunction": _RELU * relu})
-        first = self.codes[step.first]
-        parts = [self.tensors[step.first], self._relabel(step.second, first, f"{step.name}:second")]
-        both = self._join(f"{step.name}:both", parts, first)
-        channels = self.file.shapes[parts[0]][3]
-        one = np.eye(channels, dtype=np.int8)
-        weight = np.concatenate([one * weight for weight in weights], axis=1)[:, :, None, None]
-        shift = weights[1] * (first.form.zero_point - self.codes[step.second].form.zero_point)
-        conv = Convolution(
-            name=step.name,
-            source=step.name,
-            weight=weight,
-            weight_scale=np.full(channels, np.float32(step.codes.scale) * least / np.float32(first.scale), np.float32),
-            bias=np.full(channels, shift, np.int32),
-            stride=(1, 1),
-            padding=(0, 0),
-            dilation=(1, 1),
-            groups=1,
-            relu=False,
-            codes=step.codes,
-        )
-        result = self.file.codes_tensor(step.name, self.file.shapes[parts[0]], step.codes)
+            values = {"FusedActivationFunction": _RELU * _cuts(step.codes)}
+            return self.file.operator("ADD", sources, result, "Add", values)
+        first, second_zero = self.codes[step.first], self.codes[step.second].form.zero_point
+        tensors = self.tensors[step.first], self._relabel(step.second, first, f"{step.name}:second")
+        both = self._join(f"{step.name}:both", [tensors[part] for part in terms.parts], first)
+        channels = self.file.shapes[result][3]
+        conv = sum_convolution(step.name, terms, channels, first, step.codes, second_zero)
         return self._convolve(conv, both, result, first, relu=_cuts(step.codes))
 
     def _relabel(self, name: str, codes: Codes, result: str) -> int:
@@ -312,7 +294,7 @@ class _Writer:
 
     def _rescale(self, name: str, codes: Codes, scale: np.float32, shift: int, result: str, *, relu: bool) -> int:
         shape = self.file.shapes[self.tensors[name]]
-        conv = _depthwise(result, np.ones((1, 1), np.int8), shape[3], scale, codes, shift)
+        conv = same_taps(result, np.ones((1, 1), np.int8), shape[3], scale, codes, shift)
         return self._convolve(
             conv, self.tensors[name], self.file.codes_tensor(result, shape, codes), self.codes[name], relu=relu
         )
@@ -336,7 +318,7 @@ class _Writer:
         pads = self.file.constant(f"{name}:frame", np.array([[0, 0], [1, 1], [1, 1], [0, 0]], np.int32))
         self.file.operator("MIRROR_PAD", [doubled, pads], framed, "MirrorPad", {"Mode": _SYMMETRIC})
         taps = np.outer([1, 2, 1], [1, 2, 1]).astype(np.int8)
-        conv = _depthwise(name, taps, channels, np.float32(1 / 16), codes)
+        conv = same_taps(name, taps, channels, np.float32(1 / 16), codes)
         result = self.file.codes_tensor(name, self.file.shapes[doubled], codes)
         return self._convolve(conv, framed, result, codes, relu=False)
 
@@ -356,36 +338,6 @@ class _Writer:
         return self.file.operator("MAX_POOL_2D", [source], result, "Pool2D", values)
 
 
-def _depthwise(
-    name: str, taps: npt.NDArray[np.int8], channels: int, scale: np.float32, codes: Codes, shift: int = 0
-) -> Convolution:
-    """The same taps for every channel."""
-    return Convolution(
-        name=name,
-        source=name,
-        weight=np.broadcast_to(taps, (channels, 1, *taps.shape)).copy(),
-        weight_scale=np.full(channels, scale, np.float32),
-        bias=np.full(channels, shift, np.int32),
-        stride=(1, 1),
-        padding=(0, 0),
-        dilation=(1, 1),
-        groups=channels,
-        relu=False,
-        codes=codes,
-    )
-
-
-def _sources(step: Step) -> tuple[str, ...]:
-    if isinstance(step, Add):
-        return step.first, step.second
-    return step.sources if isinstance(step, Concat) else (step.source,)
-
-
-def _cuts(codes: Codes) -> bool:
-    """Whether a ReLU must cut at zero; where zero is the type's own lowest code, an operator for it is in vain."""
-    return codes.form.low == 0 and codes.form.zero_point > np.iinfo(np.int8).min
-
-
 def _window(step: Convolution) -> dict[str, int]:
     return {
         "StrideH": step.stride[0],
@@ -397,3 +349,14 @@ def _window(step: Convolution) -> dict[str, int]:
 
 def _reach(kernel: int, dilation: int) -> int:
     return dilation * (kernel - 1) + 1
+
+
+def _sources(step: Step) -> tuple[str, ...]:
+    if isinstance(step, Add):
+        return step.first, step.second
+    return step.sources if isinstance(step, Concat) else (step.source,)
+
+
+def _cuts(codes: Codes) -> bool:
+    """Whether a ReLU must cut at zero; where zero is the type's own lowest code, an operator for it is in vain."""
+    return codes.form.low == 0 and codes.form.zero_point > np.iinfo(np.int8).min
