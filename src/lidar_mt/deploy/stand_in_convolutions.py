@@ -59,6 +59,22 @@ def weighted_sum(scales: Sequence[float], result: float) -> WeightedSum | None:
     return WeightedSum(parts, tuple(whole[index] // copies[index] for index in parts), least)
 
 
+def rounds_alone(own: Codes, other: Codes, result: Codes) -> bool:
+    """Whether a term of a sum may be rounded to steps of the result before the other is added.
+
+    It may if the other is worth an even number of steps, whatever its codes: then ties of the sum are ties of the term,
+    and round to the same side. What was rounded must fit into int8.
+
+    Args:
+        own: codes of the term, with a scale that is a power of two, as the others.
+        other: of the other term.
+        result: of the sum.
+    """
+    ratio = np.float32(own.scale) / np.float32(result.scale)
+    reach = max(own.form.high, -own.form.low) * ratio
+    return bool(np.float32(other.scale) / np.float32(result.scale) >= 2 and ratio < 1 and reach <= 127)
+
+
 def sum_convolution(
     name: str, terms: WeightedSum, channels: int, source: Codes, result: Codes, second_zero: int
 ) -> Convolution:

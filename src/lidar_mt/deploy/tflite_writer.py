@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from lidar_mt.deploy.joined_groups import join_groups
 from lidar_mt.deploy.signature import TensorSpec
-from lidar_mt.deploy.stand_in_convolutions import same_taps, sum_convolution, weighted_sum
+from lidar_mt.deploy.stand_in_convolutions import rounds_alone, same_taps, sum_convolution, weighted_sum
 from lidar_mt.deploy.tflite_codes import CodesFile, scatter_codes
 from lidar_mt.deploy.unsigned import signed_graph
 from lidar_mt.quantization.integer_graph import (
@@ -30,6 +30,7 @@ from lidar_mt.quantization.integer_graph import (
     Step,
     Upsample,
 )
+from lidar_mt.quantization.spec import Format
 from lidar_mt.structures.errors import ConfigError
 
 #: Channels that a board's processor keeps together.
@@ -263,11 +264,18 @@ class _Writer:
         """
         names = (step.first, step.second)
         result = self.file.codes_tensor(step.name, self.file.shapes[self.tensors[step.first]], step.codes)
-        terms = None
+        terms, sources = None, [self.tensors[name] for name in names]
         if self.graph.scales == "pow2":
             terms = weighted_sum([self.codes[name].scale for name in names], step.codes.scale)
+            early = [
+                rounds_alone(self.codes[own], self.codes[other], step.codes) for own, other in (names, names[::-1])
+            ]
+            if any(early):
+                fine = early.index(True)
+                wide = Codes(step.codes.scale, Format(-128, 127, 0, "int8"))
+                sources[fine] = self._requantize(names[fine], wide, f"{step.name}:rounded")
+                terms = None
         if terms is None:
-            sources = [self.tensors[name] for name in names]
             values = {"FusedActivationFunction": _RELU * _cuts(step.codes)}
             return self.file.operator("ADD", sources, result, "Add", values)
         first, second_zero = self.codes[step.first], self.codes[step.second].form.zero_point

@@ -133,7 +133,18 @@ def test_convolutions(changes: dict, groups: int) -> None:
 @pytest.mark.parametrize("out", [SIGNED, POSITIVE, SYMMETRIC])
 @pytest.mark.parametrize(
     ("first", "second", "scale"),
-    [(1, 1, 1), (1, 1, 2), (0.25, 2, 4), (8, 0.125, 2), (1, 64, 128), (2, 2, 1), (32, 0.25, 8), (0.5, 256, 64)],
+    [
+        (1, 1, 1),
+        (1, 1, 2),
+        (0.25, 2, 4),
+        (8, 0.125, 2),
+        (1, 64, 128),
+        (2, 2, 1),
+        (32, 0.25, 8),
+        (0.5, 256, 64),
+        (0.5, 2, 1),
+        (4, 0.25, 1),
+    ],
 )
 def test_sums(first: float, second: float, scale: float, out: Format) -> None:
     """Half of the codes are ties where the result is coarser than a part."""
