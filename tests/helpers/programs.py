@@ -36,6 +36,7 @@ class Programs:
         GlobalHydra.instance().clear()
         self._monkeypatch.setattr(sys, "argv", [f"lidar_mt.{name}", *overrides])
         self._capsys.readouterr()
+        _keep_stderr()
         status = 0
         try:
             module.main()
@@ -43,3 +44,13 @@ class Programs:
             status = int(stop.code or 0)
         captured = self._capsys.readouterr()
         return Outcome(status, captured.out, captured.err)
+
+
+def _keep_stderr() -> None:
+    """Takes the captured standard error away from absl, which openvino imports.
+
+    Its handler closes the stream that it was made with, once logging is configured anew, unless that is the real one.
+    """
+    absl = sys.modules.get("absl.logging")
+    if absl is not None:
+        absl.get_absl_handler().python_handler.stream = sys.__stderr__

@@ -216,9 +216,22 @@ class SimulateConfig:
     workers: int | None = None
 
 
+@dataclass
+class CompileConfig:
+    """Keys of `python -m lidar_mt.compile`."""
+
+    target: Any = MISSING
+    paths: Any = MISSING
+    run_name: str = MISSING
+    artefact: str = MISSING
+    out: str = MISSING
+    overwrite: bool = False
+
+
 #: Program name -> schema. Each program's YAML lists `<name>_schema` first.
 SCHEMAS: dict[str, type] = {
     "calops": CalopsConfig,
+    "compile": CompileConfig,
     "create_data": CreateDataConfig,
     "train": TrainConfig,
     "evaluate": EvaluateConfig,
@@ -299,6 +312,7 @@ GROUPS: dict[str, Any] = {
     "quant": ObjectNode | None,
     "scheduler": ObjectNode,
     "stage": StageConfig,
+    "target": ObjectNode,
     "task": Mapping[str, ObjectNode | None],
     "trainer": ObjectNode,
 }

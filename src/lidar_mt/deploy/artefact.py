@@ -2,6 +2,9 @@
 
 network.onnx     features, coords -> outputs
 canvas.onnx      canvas of codes -> outputs, for those who encode pillars in their fast form
+network.tflite   the same two as TFLite; left out where the codes have 16 bits or tflite is not installed
+canvas.tflite
+board.tflite     canvas -> int32 accumulators, for the compiler of an NPU
 integers.msgpack the integer graph that defines both
 report.txt       for people
 config.yaml      what the network was built from and how its outputs are decoded
@@ -35,6 +38,7 @@ NETWORK, FROM_CANVAS, FROM_CANVAS_ONNXRUNTIME, INTEGERS, REPORT, CONFIG, SIGNATU
     "signature.json",
 )
 _FILES = (NETWORK, FROM_CANVAS, FROM_CANVAS_ONNXRUNTIME, INTEGERS, REPORT, CONFIG)
+NETWORK_TFLITE, FROM_CANVAS_TFLITE, BOARD_TFLITE = _TFLITE = ("network.tflite", "canvas.tflite", "board.tflite")
 #: A signature is a few kilobytes.
 _MAX_SIGNATURE_BYTES = 2**20
 
@@ -51,6 +55,9 @@ class Artefact:
         from_canvas_onnxruntime: the same in onnxruntime's fastest form.
         report: text for people.
         config: YAML that evaluation builds tasks and decoders from; nothing that computes the network reads it.
+        tflite_network: TFLite file from features and coords; empty where there is none.
+        tflite_from_canvas: TFLite file from the canvas.
+        tflite_for_board: the same with integer results, for the compiler of an NPU.
     """
 
     signature: Signature
@@ -60,6 +67,9 @@ class Artefact:
     from_canvas_onnxruntime: bytes
     report: str = ""
     config: str = ""
+    tflite_network: bytes = b""
+    tflite_from_canvas: bytes = b""
+    tflite_for_board: bytes = b""
 
 
 def write_artefact(artefact: Artefact, folder: Path, *, overwrite: bool = False) -> Artefact:
@@ -84,6 +94,8 @@ def write_artefact(artefact: Artefact, folder: Path, *, overwrite: bool = False)
         REPORT: artefact.report.encode(),
         CONFIG: artefact.config.encode(),
     }
+    tflite = (artefact.tflite_network, artefact.tflite_from_canvas, artefact.tflite_for_board)
+    files |= {name: data for name, data in zip(_TFLITE, tflite, strict=True) if data}
     specs = {name: FileSpec(len(data), hashlib.sha256(data).hexdigest()) for name, data in files.items()}
     files[SIGNATURE] = encode_signature(msgspec.structs.replace(artefact.signature, files=specs))
     if folder.exists() and not (overwrite and (folder / SIGNATURE).is_file()):
@@ -119,8 +131,11 @@ def read_artefact(folder: Path) -> Artefact:
         raise ArtefactError(f"{path} has {path.stat().st_size} bytes and is no signature; export the network again")
     with _naming(folder):
         signature = decode_signature(_read(path))
-        if sorted(signature.files) != sorted(_FILES):
-            raise ArtefactError(f"the files are {sorted(signature.files)}, expected {sorted(_FILES)}")
+        found = set(signature.files)
+        if found not in (set(_FILES), {*_FILES, *_TFLITE}):
+            raise ArtefactError(
+                f"the files are {sorted(found)}, expected {sorted(_FILES)} and all or none of {_TFLITE}"
+            )
         files = {name: _read_checked(folder / name, spec) for name, spec in signature.files.items()}
         graph = decode_graph(files[INTEGERS])
         _check_match(signature, graph)
@@ -132,6 +147,9 @@ def read_artefact(folder: Path) -> Artefact:
         from_canvas_onnxruntime=files[FROM_CANVAS_ONNXRUNTIME],
         report=files[REPORT].decode("utf-8", errors="replace"),
         config=files[CONFIG].decode("utf-8", errors="replace"),
+        tflite_network=files.get(NETWORK_TFLITE, b""),
+        tflite_from_canvas=files.get(FROM_CANVAS_TFLITE, b""),
+        tflite_for_board=files.get(BOARD_TFLITE, b""),
     )
 
 

@@ -27,3 +27,10 @@ def adds_exactly(cpuinfo: Path = Path("/proc/cpuinfo"), machine: str | None = No
         return None
     flags = next((line for line in cpuinfo.read_text().splitlines() if line.startswith("flags")), "")
     return bool(_EXACT_FLAGS & set(flags.split()))
+
+
+def model_name(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
+    """Name of the processor, as Linux gives it; else the architecture."""
+    lines = cpuinfo.read_text().splitlines() if cpuinfo.is_file() else []
+    named = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(named, platform.machine())

@@ -26,6 +26,7 @@ from lidar_mt.deploy.signature import (
     TensorSpec,
     describe,
 )
+from lidar_mt.deploy.tflite_writer import write_tflite
 from lidar_mt.deploy.unsigned import unsigned_graph
 from lidar_mt.models.quantized_multitask import QuantizedMultiTaskNet
 from lidar_mt.models.voxelizer import Voxelizer
@@ -38,6 +39,8 @@ from lidar_mt.structures.grid import Grid
 from lidar_mt.structures.pillars import Pillars
 
 _FEATURES = ("x", "y", "z", "intensity", "time_lag")
+#: Packages of runtimes that go by another name.
+_PACKAGES = {"litert": "ai_edge_litert"}
 
 
 def export_network(
@@ -101,12 +104,20 @@ def build_artefact(
         scales=graph.scales,
     )
     canvas, outputs = (signature.canvas,), signature.outputs
-    return Artefact(
+    artefact = Artefact(
         signature=signature,
         graph=graph,
         network=write_onnx(graph, signature.inputs, outputs),
         from_canvas=write_onnx(graph, canvas, outputs, from_canvas=True),
         from_canvas_onnxruntime=write_onnx(graph, canvas, outputs, from_canvas=True, for_onnxruntime=True),
+    )
+    if _without_tflite(graph):
+        return artefact
+    return replace(
+        artefact,
+        tflite_network=write_tflite(graph, signature.inputs, outputs),
+        tflite_from_canvas=write_tflite(graph, canvas, outputs, from_canvas=True),
+        tflite_for_board=write_tflite(graph, canvas, outputs, from_canvas=True, whole=True, tiled=True),
     )
 
 
@@ -116,11 +127,22 @@ def describe_artefact(artefact: Artefact, threads: int = 1) -> str:
     lines = [f"scheme {signature.scheme}, scales {signature.scales}, {len(artefact.graph.steps)} steps", ""]
     for title, specs in (("inputs", signature.inputs), ("canvas", (signature.canvas,)), ("outputs", signature.outputs)):
         lines += [f"{title}:", *(f"  {spec.name:24s} {spec.dtype:8s} {list(spec.shape)}" for spec in specs)]
+    reason = _without_tflite(artefact.graph)
+    if reason:
+        lines += ["", f"no TFLite files: {reason}"]
     for name in RUNTIMES:
-        if importlib.util.find_spec(name) is not None:
+        if (name != "litert" or not reason) and importlib.util.find_spec(_PACKAGES.get(name, name)) is not None:
             runtime = load_runtime(name, artefact, threads)
             lines += ["", fallback_table(name, runtime.nodes())]
     return "\n".join(lines) + "\n"
+
+
+def _without_tflite(graph: IntegerGraph) -> str:
+    """Why there are no TFLite files; empty where there are."""
+    if any(importlib.util.find_spec(package) is None for package in ("tflite", "flatbuffers")):
+        return "the tflite package is not installed (`pip install 'lidar_mt[deploy]'`)"
+    wide = [name for name, codes in graph.codes_of().items() if codes.form.dtype == "int16"]
+    return f"{wide[0]} has 16-bit codes (quant.exceptions)" if wide else ""
 
 
 def _check_equal(graph: IntegerGraph, probe: Pillars, voxelizer: Voxelizer, expected: list[tuple[str, Tensor]]) -> None:

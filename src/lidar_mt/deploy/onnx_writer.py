@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from lidar_mt.deploy.joined_groups import join_groups
 from lidar_mt.deploy.signature import TensorSpec
 from lidar_mt.deploy.unsigned import unsigned_graph
 from lidar_mt.quantization.integer_graph import (
@@ -51,7 +52,7 @@ def write_onnx(
         outputs: names and shapes of the results, in the order of `IntegerGraph.outputs`.
         from_canvas: leave out everything up to the scatter.
         for_onnxruntime: in the form that is fastest there: convolutions with real results as integer matrix products,
-            see `_product`, and small groups of channels joined, see `_join_groups`.
+            see `_product`, and small groups of channels joined, see `join_groups`.
 
     Raises:
         ConfigError: onnx is not installed, or the graph has no scatter to start behind.
@@ -168,7 +169,7 @@ class _Writer:
     def _convolution(self, step: Convolution) -> None:
         name = step.name
         weight_scale = step.weight_scale.astype(np.float32)
-        codes, groups = _join_groups(step) if self.for_onnxruntime else (step.weight, step.groups)
+        codes, groups = join_groups(step, _JOINED_CHANNELS) if self.for_onnxruntime else (step.weight, step.groups)
         weight = self._dequantized_constant(f"{name}:weight", codes, weight_scale)
         bias_scale = np.float32(self.codes[step.source].scale) * weight_scale
         bias = self._dequantized_constant(f"{name}:bias", step.bias, bias_scale)
@@ -332,21 +333,3 @@ class _Writer:
         node = self.onnx.helper.make_node(kind, list(inputs), [output], name=f"{output}/{kind}", **attributes)
         self.nodes.append(node)
         return output
-
-
-def _join_groups(step: Convolution) -> tuple[npt.NDArray[np.int8], int]:
-    """Weight and number of groups of the same convolution with larger groups, filled up with zeros.
-
-    onnxruntime multiplies group by group; matrices of eight channels keep it busy with anything but multiplying.
-    Depthwise convolutions have a kernel of their own and stay.
-    """
-    out, per_group, *kernel = step.weight.shape
-    if step.groups == 1 or per_group == 1:
-        return step.weight, step.groups
-    fitting = [n for n in range(2, step.groups + 1) if step.groups % n == 0 and n * per_group <= _JOINED_CHANNELS]
-    joined = max(fitting, default=1)
-    weight = np.zeros((out, joined * per_group, *kernel), np.int8)
-    for channel, codes in enumerate(step.weight):
-        first = channel // (out // step.groups) % joined * per_group
-        weight[channel, first : first + per_group] = codes
-    return weight, step.groups // joined

@@ -23,3 +23,18 @@ def _unsigned(step: Step) -> Step:
         return step
     form = replace(step.codes.form, dtype="uint8", zero_point=step.codes.form.unsigned_zero)
     return replace(step, codes=Codes(step.codes.scale, form))
+
+
+def signed_graph(graph: IntegerGraph) -> IntegerGraph:
+    """Stores the uint8 codes of a graph as int8, 128 lower; centred codes and all results stay the same.
+
+    TFLite computes with int8 alone.
+    """
+    return replace(graph, steps=tuple(_signed(step) for step in graph.steps))
+
+
+def _signed(step: Step) -> Step:
+    if isinstance(step, Upsample | MaxPool | Scatter) or step.codes is None or step.codes.form.dtype != "uint8":
+        return step
+    form = replace(step.codes.form, dtype="int8", zero_point=step.codes.form.zero_point - 128)
+    return replace(step, codes=Codes(step.codes.scale, form))

@@ -19,11 +19,12 @@ from tests.helpers.artefacts import expected, exported, inputs, trained
 from tests.helpers.quantized import float_net, pillars
 
 ROOT = Path(__file__).parents[4]
+PACKAGES = {"litert": "ai_edge_litert"}
 
 
 def runtime(name: str, scheme: str = "u8", scales: str = "float") -> Runtime:
     if name != "integer":
-        pytest.importorskip(name)
+        pytest.importorskip(PACKAGES.get(name, name))
     return load_runtime(name, exported(scheme, scales))
 
 
@@ -104,6 +105,7 @@ def test_openvino_runs_all_convolutions_in_integers() -> None:
 def test_exactness_is_claimed_only_where_it_holds() -> None:
     assert runtime("integer").exact
     assert not runtime("openvino").exact
+    assert not runtime("litert").exact  # with scales that are no powers of two
     assert runtime("onnxruntime").exact is adds_exactly()
 
 
@@ -121,9 +123,34 @@ def test_a_file_that_is_no_network_is_refused(name: str, data: bytes) -> None:
         load_runtime(name, replace(exported(), network=data)).run(*inputs())
 
 
+@pytest.mark.parametrize("data", [b"no model", exported().tflite_network[:5000]])
+def test_a_file_that_is_no_tflite_network_is_refused(data: bytes) -> None:
+    pytest.importorskip("ai_edge_litert")
+    with pytest.raises(ArtefactError, match="litert refuses the network"):
+        load_runtime("litert", replace(exported(), tflite_network=data)).run(*inputs())
+
+
+def test_an_artefact_without_tflite_files_is_named() -> None:
+    pytest.importorskip("ai_edge_litert")
+    with pytest.raises(ArtefactError, match="has no TFLite files"):
+        load_runtime("litert", replace(exported(), tflite_network=b""))
+
+
+@pytest.mark.parametrize("scheme", ["u8", "s8_affine"])
+def test_litert_gives_the_outputs_of_the_reference(scheme: str) -> None:
+    """With powers of two to the bit, in both forms; all but the heads' last convolutions run in integers."""
+    one = runtime("litert", scheme, "pow2")
+    assert one.exact
+    for found in (one.run(*inputs()), one.run_pillars(pillars(batch_size=1))):
+        assert all(torch.equal(a, b) for a, b in zip(found, truth(scheme, "pow2"), strict=True))
+    floats = [node.name for node in one.nodes() if node.precision == "float"]
+    assert floats == [spec.name for spec in one.signature.outputs]
+
+
 def test_an_unknown_runtime_is_named() -> None:
-    with pytest.raises(ConfigError, match=r"runtime=litert: expected one of \['integer', 'onnxruntime', 'openvino'\]"):
-        load_runtime("litert", exported())
+    known = r"\['integer', 'litert', 'onnxruntime', 'openvino'\]"
+    with pytest.raises(ConfigError, match=f"runtime=tensorrt: expected one of {known}"):
+        load_runtime("tensorrt", exported())
 
 
 def test_a_missing_package_is_named(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,1 @@
+"""What an artefact is compiled for: one module per compiler."""
