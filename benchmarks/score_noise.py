@@ -1,8 +1,9 @@
 """How far scores move by the luck of which keyframes were in the validation set, and differences between two networks.
 
 Run `python benchmarks/score_noise.py DATA_ROOT VERSION SPLIT results_nusc.json [OTHER.json ...]` with the folder of the
-tables, `<packed>/<version>/meta`. Scenes are drawn with replacement, as keyframes of a scene resemble each other; every draw
-scores all files on the same scenes, so that the spread of a difference is that of pairs.
+tables, `<packed>/<version>/meta`. Scenes are drawn with replacement, as keyframes of
+a scene resemble each other; every draw scores all files on the same scenes, so that the spread of a difference is
+that of pairs.
 """
 
 from __future__ import annotations
