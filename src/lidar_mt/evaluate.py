@@ -6,7 +6,7 @@
 
 Useful keys:
     stage=float                whose checkpoint; also calibrate, qat; int8 is what `export` wrote
-    runtime=onnxruntime        what computes it: torch, integer, onnxruntime or openvino
+    runtime=onnxruntime        what computes it: torch, integer, onnxruntime, openvino or litert
     experiment=demo            the same experiment as in training
     checkpoint=FILE            another checkpoint; config.yaml beside it says what the network is
     artefact=DIR               another exported network, for stage=int8

@@ -7,7 +7,7 @@ Useful keys:
                          intensity 0 to 255
     run_name=demo        take the published checkpoint of this run
     stage=qat            of this stage; also float (the default), calibrate, and int8, what `export` wrote
-    runtime=onnxruntime  what computes it: torch, integer, onnxruntime or openvino
+    runtime=onnxruntime  what computes it: torch, integer, onnxruntime, openvino or litert
     checkpoint=FILE      or name a checkpoint; config.yaml beside it says what the network is
     out=DIR              where <name>.json and <name>.png go
     score_threshold=0.3  boxes below it are neither written nor drawn
