@@ -1,113 +1,152 @@
-"""Detects objects and driveable surface in one point file: boxes as JSON and a bird's-eye picture.
+"""Detects objects and driveable surface in point files or packed data: boxes as JSON, pictures, and a page in 3D.
 
     python -m lidar_mt.infer points=FILE.pcd.bin
+    python -m lidar_mt.infer points=FOLDER stage=int8 runtime=openvino
+    python -m lidar_mt.infer split=val samples=20
+    python -m lidar_mt.infer points=FOLDER sensor=kitti
 
-Useful keys:
-    points=FILE          .pcd.bin (nuScenes), .bin (float32 rows of 4 or 5) or .npy; metres, x right, y forward, z up;
-                         intensity 0 to 255
+What to read:
+    points=FILE          .pcd.bin (nuScenes), .bin (float32 rows of 4 or 5), .npy or .pcd; metres, x right, y forward,
+                         z up; intensity 0 to 255; or a folder of such files
+    recursive=true       look into the folder's folders too
+    on_bad_file=skip     leave damaged files out and name them; error (the default) stops at the first
+    split=val            a packed split under paths.packed instead, with its sweeps merged
+    samples=20           of the split, evenly spread; or a list of indices and sample tokens
+    data.version=NAME    the split's version
+
+A sensor that is not that of nuScenes (sensor=kitti for all of it at once):
+    columns=[x,y,z,intensity]       values per point, in order; also time_lag, ring and skip
+    sensor.intensity_scale=255      factor to 0 to 255
+    sensor.height_m=1.73            of the sensor above the road
+    sensor.rotation_deg=90          turn about z to x right, y forward; 90 where x points forward
+Boxes are written in the sensor's own frame; pictures and page show the network's.
+
+What computes:
     run_name=demo        take the published checkpoint of this run
     stage=qat            of this stage; also float (the default), calibrate, and int8, what `export` wrote
     runtime=onnxruntime  what computes it: torch, integer, onnxruntime, openvino or litert
     checkpoint=FILE      or name a checkpoint; config.yaml beside it says what the network is
-    out=DIR              where <name>.json and <name>.png go
+
+What to write:
+    out=DIR              where <name>.json, <name>.png and index.html go
     score_threshold=0.3  boxes below it are neither written nor drawn
+    pictures=false       no PNG; page=false no page
+    page_frames=100      frames on the page, evenly spread; page_points=30000 points of each
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import time
 from pathlib import Path
 from typing import Any
 
 import torch
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from lidar_mt.config import instantiate, program
-from lidar_mt.config.deployed import find_deployed
-from lidar_mt.data.lmdb_store.points import PointColumns
-from lidar_mt.data.point_file import read_point_file
-from lidar_mt.data.sweeps import TIME_LAG, merge_sweeps
-from lidar_mt.structures.boxes import YAW, W, X
-from lidar_mt.structures.classes import Classes
-from lidar_mt.structures.outputs import Detections
-from lidar_mt.visualization.bev import draw_bev, save_figure
+from lidar_mt.config.deployed import Deployed, find_deployed
+from lidar_mt.data.dataset import NuScenesLidarDataset
+from lidar_mt.data.frames import Frames, PackedSamples, PointFiles, evenly, find_point_files
+from lidar_mt.data.layout import store_path
+from lidar_mt.data.point_file import check_columns
+from lidar_mt.data.progress import Progress
+from lidar_mt.data.sensor import Sensor
+from lidar_mt.engine.frame_writer import FrameWriter
+from lidar_mt.engine.lit_module import LidarMultiTaskModule
+from lidar_mt.structures.errors import ConfigError, DataError
+from lidar_mt.visualization.viewer_page import ViewerPage
 
 log = logging.getLogger("lidar_mt.infer")
 
 
 @program("infer")
 def main(cfg: DictConfig) -> None:
-    """Reads the points, runs the network, writes both files."""
-    points = read_point_file(cfg.points, columns=cfg.columns)
+    """Reads frame by frame, runs the network, writes the results."""
+    _check(cfg)
+    files = None if cfg.points is None else find_point_files(Path(cfg.points), cfg.recursive)
     deployed = find_deployed(cfg)
-    network = deployed.network
-    module = deployed.build()
-    classes: Classes = instantiate(network.classes)
-
-    started = time.perf_counter()
-    # A single sweep is treated like a keyframe without sweeps in training; merged clouds stay as they are.
-    merged = merge_sweeps(PointColumns.of(points), [], network.num_sweeps) if not points[:, TIME_LAG].any() else points
-    predictions = module.predict([torch.from_numpy(merged)])
-    seconds = time.perf_counter() - started
-    detections = _keep(predictions["detection"][0], cfg.score_threshold) if "detection" in predictions else None
-    segmentation = predictions["segmentation"][0].numpy() if "segmentation" in predictions else None
-
-    name = Path(cfg.points).name.split(".")[0]
-    out = Path(cfg.out)
-    figure = draw_bev(
-        points,
-        instantiate(network.grid),
-        detections,
-        classes,
-        segmentation=segmentation,
-        title=name,
-        score_threshold=cfg.score_threshold,
-    )
-    save_figure(figure, out / f"{name}.png")
-    boxes = to_json(detections, classes) if detections is not None else []
-    content = {"points": str(cfg.points), "frame": "lidar: x right, y forward, z up [m]", "boxes": boxes}
-    (out / f"{name}.json").write_text(json.dumps(content, indent=1))
-    log.info(
-        "%d points, %d boxes, %.2f s; see %s and %s",
-        len(points),
-        len(boxes),
-        seconds,
-        out / f"{name}.json",
-        out / f"{name}.png",
-    )
+    frames = _packed(cfg, deployed) if files is None else _files(cfg, files, deployed)
+    writer = _writer(cfg, deployed, frames)
+    _run(frames, deployed.build(), writer, cfg)
 
 
-def to_json(detections: Detections, classes: Classes) -> list[dict[str, Any]]:
-    """Boxes as plain values, best score first.
+def _check(cfg: DictConfig) -> None:
+    """Refuses what contradicts itself, before anything is read."""
+    if (cfg.points is None) == (cfg.split is None):
+        raise ConfigError("give either points=FILE (or FOLDER) or split=NAME of packed data, such as split=val")
+    if cfg.on_bad_file not in ("error", "skip"):
+        raise ConfigError(f"on_bad_file={cfg.on_bad_file}: expected error or skip")
+    if cfg.samples is not None and cfg.split is None:
+        raise ConfigError("samples=... chooses from a packed split; it goes with split=NAME")
+    sensor = _sensor(cfg)
+    check_columns(sensor.columns)
+    if cfg.split is not None and sensor != Sensor():
+        raise ConfigError("sensor=... and columns=... describe point files; packed data needs neither")
+    if min(cfg.page_frames, cfg.page_points) < 1:
+        raise ConfigError("page_frames and page_points must be positive; page=false writes no page")
 
-    Args:
-        detections: decoded boxes of one sample.
-        classes: class names.
 
-    Returns:
-        One mapping per box: class, score, center [m], size_wlh [m], yaw [rad] from +x, velocity [m/s].
-    """
-    rows = []
-    for index in torch.argsort(detections.scores, descending=True).tolist():
-        box = [round(value, 4) for value in detections.boxes[index].tolist()]
-        rows.append(
-            {
-                "class": classes.detection[int(detections.labels[index])],
-                "score": round(float(detections.scores[index]), 4),
-                "center": box[X : X + 3],
-                "size_wlh": box[W : W + 3],
-                "yaw": box[YAW],
-                "velocity": box[YAW + 1 :],
-            }
+def _sensor(cfg: DictConfig) -> Sensor:
+    columns = OmegaConf.to_container(cfg.columns) if OmegaConf.is_list(cfg.columns) else cfg.columns
+    sensor: Sensor = instantiate(cfg.sensor) if columns is None else instantiate(cfg.sensor, columns=columns)
+    return sensor
+
+
+def _files(cfg: DictConfig, files: list[Path], deployed: Deployed) -> PointFiles:
+    root = Path(cfg.points) if Path(cfg.points).is_dir() else Path(cfg.points).parent
+    return PointFiles(files, root, _sensor(cfg), deployed.network.num_sweeps)
+
+
+def _packed(cfg: DictConfig, deployed: Deployed) -> PackedSamples:
+    classes, network = instantiate(deployed.network.classes), deployed.network
+    store = store_path(cfg.paths.packed, cfg.data.version, cfg.split)
+    dataset = NuScenesLidarDataset(store, classes, num_sweeps=network.num_sweeps)
+    samples = OmegaConf.to_container(cfg.samples) if OmegaConf.is_list(cfg.samples) else cfg.samples
+    return PackedSamples(dataset, samples)
+
+
+def _writer(cfg: DictConfig, deployed: Deployed, frames: Frames) -> FrameWriter:
+    grid, classes = instantiate(deployed.network.grid), instantiate(deployed.network.classes)
+    page = None
+    if cfg.page:
+        notes = {"run": cfg.run_name, "network": deployed.name.replace("_", ", ")}
+        page = ViewerPage(
+            f"{cfg.points or cfg.split}", grid, classes, cfg.page_points, notes, max(cfg.score_threshold, 0.05)
         )
-    return rows
+    return FrameWriter(Path(cfg.out), grid, classes, frames.sensor, cfg.score_threshold, cfg.pictures, page)
 
 
-def _keep(detections: Detections, score_threshold: float) -> Detections:
-    keep = detections.scores >= score_threshold
-    return Detections(*(value[keep] for value in detections))
+def _run(frames: Frames, module: LidarMultiTaskModule, writer: FrameWriter, cfg: DictConfig) -> None:
+    count, boxes, bad, seconds = len(frames.names), 0, 0, 0.0
+    shown = set(evenly(count, cfg.page_frames))
+    with Progress("inference", "frame", count) as progress:
+        for index, name in enumerate(frames.names):
+            try:
+                frame = frames.read(index)
+            except DataError as error:
+                if cfg.on_bad_file == "error":
+                    raise
+                bad += 1
+                log.warning("left out: %s", error)
+            else:
+                started = time.perf_counter()
+                predictions: dict[str, Any] = module.predict([torch.from_numpy(frame.merged)])
+                seconds += time.perf_counter() - started
+                boxes += writer.write(name, frame, predictions, on_page=index in shown)
+            progress.update(1)
+    if bad == count:
+        raise DataError(f"all {count} files are damaged; the warnings above name them")
+    page = writer.finish()
+    log.info(
+        "%d frames, %d left out, %d boxes, %.2f s of network per frame; results in %s%s",
+        count - bad,
+        bad,
+        boxes,
+        seconds / (count - bad),
+        cfg.out,
+        f", open {page} in a browser" if page else "",
+    )
 
 
 if __name__ == "__main__":

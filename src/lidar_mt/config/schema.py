@@ -95,14 +95,24 @@ class SensitivityConfig(RecipeConfig):
 class InferConfig(RecipeConfig):
     """Keys of `python -m lidar_mt.infer`: those of the recipe, so that a stage or an experiment can be named alike."""
 
-    points: str = MISSING
-    columns: int | None = None
+    points: str | None = None
+    recursive: bool = False
+    on_bad_file: str = "error"
+    split: str | None = None
+    samples: Any = None
+    #: Names of a point's values, or their number.
+    columns: Any = None
+    sensor: Any = MISSING
     checkpoint: str = MISSING
     runtime: str | None = None
     artefact: str = MISSING
     threads: int | None = None
     out: str = MISSING
     score_threshold: float = 0.3
+    pictures: bool = True
+    page: bool = True
+    page_frames: int = 100
+    page_points: int = 30_000
 
 
 @dataclass
@@ -311,6 +321,7 @@ GROUPS: dict[str, Any] = {
     "paths": PathsConfig,
     "quant": ObjectNode | None,
     "scheduler": ObjectNode,
+    "sensor": ObjectNode,
     "stage": StageConfig,
     "target": ObjectNode,
     "task": Mapping[str, ObjectNode | None],

@@ -44,10 +44,10 @@ UNDRAWN_SURFACES = frozenset({"others", "background"})
 #: For classes that a user adds; taken in order.
 EXTRA_COLORS = ("#7fd1ff", "#d9f25a", "#ff8fd0", "#5ad1b3", "#c9a0ff", "#ffc27a", "#8fa8ff", "#e0e0e0")
 
-# Dim to bright with height [m] in the LiDAR frame, whose origin is about 1.8 m above the road.
-_HEIGHT_STOPS_M = (-2.5, -1.4, 0.0, 3.0)
-_HEIGHT_COLORS = ("#3f5170", "#647b9d", "#8fa5c2", "#c3d0e2")
-HEIGHT_RANGE_M = (_HEIGHT_STOPS_M[0], _HEIGHT_STOPS_M[-1])
+#: Dim to bright with height [m] in the LiDAR frame, whose origin is about 1.8 m above the road.
+HEIGHT_STOPS_M = (-2.5, -1.4, 0.0, 3.0)
+HEIGHT_COLORS = ("#3f5170", "#647b9d", "#8fa5c2", "#c3d0e2")
+HEIGHT_RANGE_M = (HEIGHT_STOPS_M[0], HEIGHT_STOPS_M[-1])
 
 
 def rgb(color: str) -> Rgb:
@@ -83,8 +83,8 @@ def height_colors(z_m: npt.NDArray[Any]) -> Rgb:
     Returns:
         (P, 3) uint8.
     """
-    stops = np.stack([rgb(color) for color in _HEIGHT_COLORS])
-    channels = [np.interp(z_m, _HEIGHT_STOPS_M, stops[:, i]) for i in range(3)]
+    stops = np.stack([rgb(color) for color in HEIGHT_COLORS])
+    channels = [np.interp(z_m, HEIGHT_STOPS_M, stops[:, i]) for i in range(3)]
     return np.stack(channels, axis=-1).round().astype(np.uint8)
 
 
