@@ -88,9 +88,13 @@ def _check(cfg: DictConfig) -> None:
 
 
 def _sensor(cfg: DictConfig) -> Sensor:
-    columns = OmegaConf.to_container(cfg.columns) if OmegaConf.is_list(cfg.columns) else cfg.columns
+    columns = _plain(cfg.columns)
     sensor: Sensor = instantiate(cfg.sensor) if columns is None else instantiate(cfg.sensor, columns=columns)
     return sensor
+
+
+def _plain(value: Any) -> Any:
+    return OmegaConf.to_container(value) if OmegaConf.is_list(value) else value
 
 
 def _files(cfg: DictConfig, files: list[Path], deployed: Deployed) -> PointFiles:
@@ -102,8 +106,7 @@ def _packed(cfg: DictConfig, deployed: Deployed) -> PackedSamples:
     classes, network = instantiate(deployed.network.classes), deployed.network
     store = store_path(cfg.paths.packed, cfg.data.version, cfg.split)
     dataset = NuScenesLidarDataset(store, classes, num_sweeps=network.num_sweeps)
-    samples = OmegaConf.to_container(cfg.samples) if OmegaConf.is_list(cfg.samples) else cfg.samples
-    return PackedSamples(dataset, samples)
+    return PackedSamples(dataset, _plain(cfg.samples))
 
 
 def _writer(cfg: DictConfig, deployed: Deployed, frames: Frames) -> FrameWriter:

@@ -96,7 +96,7 @@ class PointFiles:
         return Frame(str(path), points, merged)
 
     def _check_intensity(self, intensity: FloatArray, path: Path) -> None:
-        """Warns once where the numbers look like those of another scale: the network would see a dark or glaring world."""
+        """Warns once where the numbers look like those of another scale, which costs accuracy without any error."""
         largest = float(intensity.max())
         small, large = 0.0 < largest <= 1.0, largest > _MAX_INTENSITY
         if (small or large) and not self._warned:

@@ -108,7 +108,7 @@ def _read_ascii(body: bytes, header: _Header, path: Path) -> npt.NDArray[np.floa
     words = body.split()
     if len(words) != header.points * sum(counts):
         raise DataError(
-            f"{path}: {len(words)} values; the header says {header.points} points of {sum(counts)}: cut short or damaged"
+            f"{path}: {len(words)} values; {header.points} points need {sum(counts)} each: cut short or damaged"
         )
     try:
         values = np.array(words, dtype="S").astype(np.float64).reshape(header.points, -1)
@@ -135,7 +135,7 @@ def _decompress(body: memoryview, header: _Header, path: Path) -> npt.NDArray[np
     packed, unpacked = struct.unpack("<II", body[:8]) if len(body) >= 8 else (0, 0)
     if unpacked != size or len(body) < 8 + packed:
         raise DataError(
-            f"{path}: compressed data of {len(body) - 8} bytes for {unpacked} bytes; the header says {packed} for {size}"
+            f"{path}: {len(body)} bytes of compressed data say {packed} bytes for {unpacked}; the header {size}"
         )
     try:
         plain = _lzf(bytes(body[8 : 8 + packed]), size)

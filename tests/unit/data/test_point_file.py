@@ -139,7 +139,7 @@ def bad_files():
         "flat.npy": (lambda p: np.save(p, np.ones(15)), r"shape \(15,\)"),
         "cube.npy": (lambda p: np.save(p, np.ones((2, 3, 4))), r"shape \(2, 3, 4\)"),
         "none.npy": (lambda p: np.save(p, np.ones((0, 4))), r"shape \(0, 4\)"),
-        "cloud.pcd": (lambda p: p.write_text("# .PCD v0.7"), "unknown kind"),
+        "cloud.ply": (lambda p: p.write_text("# .PCD v0.7"), "unknown kind"),
         "cloud": (lambda p: write(p, ones), "unknown kind"),
     }
 

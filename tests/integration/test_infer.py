@@ -1,0 +1,132 @@
+"""`infer` on a file, a folder and a packed split, with an exported network that was never trained."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+
+from lidar_mt.data.layout import store_path
+from lidar_mt.data.lmdb_store.reader import StoreReader
+from lidar_mt.data.packing import pack_split
+from lidar_mt.deploy.exporter import export_network
+from tests.helpers.artefacts import parts, trained
+from tests.helpers.networks import COARSE
+from tests.helpers.tiny_lidar import VERSION, write_raw_nuscenes
+
+
+@pytest.fixture(scope="module")
+def artefact(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("network") / "int8"
+    export_network(trained(), *parts(), folder)
+    return folder
+
+
+@pytest.fixture
+def infer(programs, artefact, tmp_path, monkeypatch):
+    """Runs the program; gives back its exit status, what it printed and its folder of results."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+
+    def call(*keys, out="out"):
+        folder = tmp_path / out
+        base = ["stage=int8", f"artefact={artefact}", COARSE, "score_threshold=0.0", "threads=1", f"out={folder}"]
+        outcome = programs("infer", *base, *keys)
+        return outcome.status, outcome.err, folder
+
+    return call
+
+
+def cloud(seed):
+    points = np.random.default_rng(seed).uniform(-45, 45, (3000, 4)).astype(np.float32)
+    # Multiples that a factor of 256 and a shift of half a metre keep to the bit.
+    points[:, 2] = np.round(points[:, 2] / 30 * 64) / 64 - 0.5
+    points[:, 3] = np.random.default_rng(seed).integers(0, 256, 3000)
+    return points
+
+
+def boxes_of(path):
+    return json.loads(path.read_text())["boxes"]
+
+
+def test_a_sensor_that_looks_along_x_sees_the_same_in_its_own_frame(infer, tmp_path):
+    points = cloud(1)
+    points.tofile(tmp_path / "nuscenes.bin")
+    x, y, z, intensity = points.T
+    # Its x is the network's y, its y the network's -x, its origin lies half a metre higher; a ring follows intensity.
+    own = np.column_stack([intensity / 256, y, -x, z - 0.5, np.arange(3000) % 32]).astype(np.float32)
+    own.tofile(tmp_path / "own.bin")
+    assert infer(f"points={tmp_path / 'nuscenes.bin'}", "columns=4", "page=false")[0] == 0
+    keys = ["columns=[intensity,x,y,z,ring]", "sensor.intensity_scale=256", "sensor.height_m=2.34"]
+    status, err, out = infer(f"points={tmp_path / 'own.bin'}", *keys, "sensor.rotation_deg=90", "page=false")
+    assert status == 0, err
+    expected, found = boxes_of(out / "nuscenes.json"), boxes_of(out / "own.json")
+    assert len(found) == len(expected) > 5
+    for one, other in zip(expected, found, strict=True):
+        (cx, cy, cz), (vx, vy) = one["center"], one["velocity"]
+        assert other["class"] == one["class"]
+        np.testing.assert_allclose(other["center"], [cy, -cx, cz - 0.5], atol=2e-3)
+        np.testing.assert_allclose(other["velocity"], [vy, -vx], atol=2e-3)
+        turn = (other["yaw"] - one["yaw"] + np.pi / 2 + np.pi) % (2 * np.pi) - np.pi
+        assert turn == pytest.approx(0, abs=2e-3)
+
+
+def test_a_folder_with_a_damaged_file(infer, tmp_path):
+    folder = tmp_path / "clouds"
+    (folder / "deep").mkdir(parents=True)
+    for name, seed in (("b.npy", 1), ("a.npy", 2), ("deep/c.npy", 3)):
+        np.save(folder / name, cloud(seed))
+    (folder / "bad.npy").write_bytes(b"\x93NUMPY cut short")
+    status, err, out = infer(f"points={folder}", "pictures=false")
+    assert status == 2
+    assert "bad.npy" in err.split("error:")[1]
+    assert [path.name for path in out.iterdir()] == ["a.json", "b.json"][:1]  # it stopped at the second file
+    status, err, out = infer(f"points={folder}", "recursive=true", "on_bad_file=skip", out="all")
+    assert status == 0, err
+    assert sorted(path.relative_to(out).as_posix() for path in out.rglob("*.*")) == [
+        *("a.json", "a.png", "b.json", "b.png", "deep/c.json", "deep/c.png", "index.html"),
+    ]
+    assert "bad.npy" in err
+    assert "3 frames, 1 left out" in err
+    (folder / "only").mkdir()
+    (folder / "only/bad.bin").write_bytes(b"xyz")
+    status, err, _ = infer(f"points={folder / 'only'}", "on_bad_file=skip", out="none")
+    assert status == 2
+    assert "all 1 files are damaged" in err
+
+
+def test_a_packed_split(infer, tmp_path):
+    write_raw_nuscenes(tmp_path / "raw", keyframes=3, between=1, scenes=("scene-0103",))
+    pack_split(tmp_path / "raw", VERSION, "val", tmp_path / "packed")
+    keys = ["split=val", f"data.version={VERSION}", f"paths.packed={tmp_path / 'packed'}", "pictures=false"]
+    status, err, out = infer(*keys, "samples=[2,0]", "page_frames=1")
+    assert status == 0, err
+    tokens = [t.decode() for t in StoreReader(store_path(tmp_path / "packed", VERSION, "val")).sample_tokens]
+    assert sorted(path.stem for path in out.glob("*.json")) == sorted([tokens[0], tokens[2]])
+    text = (out / "index.html").read_text(encoding="utf-8")
+    assert tokens[2] in text
+    assert tokens[0] not in text
+    assert '"truth":[[' in text
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ([], ["points=FILE", "split=val"]),
+        (["points=a.bin", "split=val"], ["either points=FILE"]),
+        (["points=a.bin", "samples=3"], ["split=NAME"]),
+        (["points=a.bin", "on_bad_file=maybe"], ["on_bad_file=maybe", "error or skip"]),
+        (["points=a.bin", "columns=[x,y]"], ["columns=[x,y]", "intensity"]),
+        (["points=a.bin", "sensor.rotation=90"], ["sensor.rotation", "rotation_deg"]),
+        (["points=a.bin", "sensor.intensity_scale=0"], ["intensity_scale=0", "positive"]),
+        (["points=a.bin", "page_frames=0"], ["page_frames", "page=false"]),
+        (["split=val", "sensor=kitti"], ["describe point files"]),
+        (["split=test"], ["test"]),
+        (["points=nowhere"], ["nowhere", "no such file or folder"]),
+    ],
+)
+def test_mistakes_are_named(infer, keys, words):
+    status, err, _ = infer(*keys)
+    assert status == 2
+    assert all(word in err.split("error:")[1] for word in words), err
+    assert "Traceback" not in err
