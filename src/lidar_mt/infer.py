@@ -114,6 +114,8 @@ def _writer(cfg: DictConfig, deployed: Deployed, frames: Frames) -> FrameWriter:
     page = None
     if cfg.page:
         notes = {"run": cfg.run_name, "network": deployed.name.replace("_", ", ")}
+        if len(frames.names) > cfg.page_frames:
+            notes["frames"] = f"{cfg.page_frames} of {len(frames.names)}"
         page = ViewerPage(
             f"{cfg.points or cfg.split}", grid, classes, cfg.page_points, notes, max(cfg.score_threshold, 0.05)
         )

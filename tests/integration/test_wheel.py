@@ -17,6 +17,7 @@ def test_a_wheel_carries_the_configuration(tmp_path):
     pip = [sys.executable, "-m", "pip", "install", "--no-deps", "--no-index"]
     install = [*pip, "--target", str(tmp_path / "site"), str(wheel)]
     subprocess.run(install, check=True, capture_output=True)
+    assert (tmp_path / "site/lidar_mt/visualization/viewer.html").is_file()
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site"), "COLUMNS": "120"}
     code = "import lidar_mt.config as c; print(c.CONF_DIR); print(c.compose('train', ['experiment=demo']).run_name)"
     composed = subprocess.run(
