@@ -31,7 +31,8 @@ What to write:
     out=DIR              where <name>.json, <name>.png and index.html go
     score_threshold=0.3  boxes below it are neither written nor drawn
     pictures=false       no PNG; page=false no page
-    page_frames=100      frames on the page, evenly spread; page_points=30000 points of each
+    page_frames=100      frames on the page, evenly spread; page_points=40000 points of each
+    rrd=true             frames.rrd for the Rerun viewer as well (extra viz)
 """
 
 from __future__ import annotations
@@ -52,9 +53,10 @@ from lidar_mt.data.layout import store_path
 from lidar_mt.data.point_file import check_columns
 from lidar_mt.data.progress import Progress
 from lidar_mt.data.sensor import Sensor
-from lidar_mt.engine.frame_writer import FrameWriter
+from lidar_mt.engine.frame_writer import RECORDING, FrameWriter
 from lidar_mt.engine.lit_module import LidarMultiTaskModule
 from lidar_mt.structures.errors import ConfigError, DataError
+from lidar_mt.visualization.rerun_recording import RerunRecording
 from lidar_mt.visualization.viewer_page import ViewerPage
 
 log = logging.getLogger("lidar_mt.infer")
@@ -117,9 +119,16 @@ def _writer(cfg: DictConfig, deployed: Deployed, frames: Frames) -> FrameWriter:
         if len(frames.names) > cfg.page_frames:
             notes["frames"] = f"{cfg.page_frames} of {len(frames.names)}"
         page = ViewerPage(
-            f"{cfg.points or cfg.split}", grid, classes, cfg.page_points, notes, max(cfg.score_threshold, 0.05)
+            Path(cfg.points).resolve().name if cfg.points else cfg.split,
+            grid,
+            classes,
+            cfg.page_points,
+            notes,
+            max(cfg.score_threshold, 0.05),
         )
-    return FrameWriter(Path(cfg.out), grid, classes, frames.sensor, cfg.score_threshold, cfg.pictures, page)
+    out = Path(cfg.out)
+    recording = RerunRecording(out / RECORDING, grid, classes) if cfg.rrd else None
+    return FrameWriter(out, grid, classes, frames.sensor, cfg.score_threshold, cfg.pictures, page, recording)
 
 
 def _run(frames: Frames, module: LidarMultiTaskModule, writer: FrameWriter, cfg: DictConfig) -> None:

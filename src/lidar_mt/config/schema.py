@@ -112,7 +112,8 @@ class InferConfig(RecipeConfig):
     pictures: bool = True
     page: bool = True
     page_frames: int = 100
-    page_points: int = 30_000
+    page_points: int = 40_000
+    rrd: bool = False
 
 
 @dataclass

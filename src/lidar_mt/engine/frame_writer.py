@@ -16,10 +16,13 @@ from lidar_mt.structures.classes import Classes
 from lidar_mt.structures.grid import Grid
 from lidar_mt.structures.outputs import Detections
 from lidar_mt.visualization.bev import draw_bev, save_figure
+from lidar_mt.visualization.rerun_recording import RerunRecording
 from lidar_mt.visualization.viewer_page import ViewerPage
 
 #: Name of the page in the folder of results.
 PAGE = "index.html"
+#: And that of the recording.
+RECORDING = "frames.rrd"
 
 
 class FrameWriter:
@@ -33,6 +36,7 @@ class FrameWriter:
         score_threshold: boxes below it are neither written nor drawn.
         pictures: draw a bird's-eye picture of each frame.
         page: collects the frames of the page; None for no page.
+        recording: takes every frame for the Rerun viewer, or None.
     """
 
     def __init__(
@@ -44,12 +48,14 @@ class FrameWriter:
         score_threshold: float,
         pictures: bool = True,
         page: ViewerPage | None = None,
+        recording: RerunRecording | None = None,
     ) -> None:
         self._out = out
         self._grid, self._classes, self._sensor = grid, classes, sensor
         self._score_threshold = score_threshold
         self._pictures = pictures
         self._page = page
+        self._recording = recording
 
     def write(self, name: str, frame: Frame, predictions: dict[str, Any], on_page: bool = True) -> int:
         """Writes `<name>.json` and `<name>.png`, and adds the frame to the page.
@@ -84,10 +90,14 @@ class FrameWriter:
             save_figure(figure, self._out / f"{name}.png")
         if self._page is not None and on_page:
             self._page.add(name, frame.points, detections, surface, frame.truth_boxes, frame.truth_labels)
+        if self._recording is not None:
+            self._recording.add(name, frame.points, detections, surface)
         return len(boxes)
 
     def finish(self) -> Path | None:
-        """Writes the page; returns where it lies, None without one."""
+        """Writes the page and completes the recording; returns where the page lies, None without one."""
+        if self._recording is not None:
+            self._recording.close()
         return None if self._page is None else self._page.save(self._out / PAGE)
 
 

@@ -35,7 +35,7 @@ _MAX_CODE = 65535
 _SURFACE_CELLS = 256
 _MAX_RUN = 255
 #: The road, which surfaces are drawn on, in the LiDAR frame [m].
-_ROAD_M = -1.84
+ROAD_M = -1.84
 
 
 class ViewerPage:
@@ -55,7 +55,7 @@ class ViewerPage:
         title: str,
         grid: Grid,
         classes: Classes,
-        max_points: int = 30_000,
+        max_points: int = 40_000,
         notes: Mapping[str, str] | None = None,
         score_threshold: float = 0.3,
     ) -> None:
@@ -71,7 +71,7 @@ class ViewerPage:
             "low": self._low.tolist(),
             "high": self._high.tolist(),
             "grid": [x0, y0, x1, y1],
-            "road": _ROAD_M,
+            "road": ROAD_M,
             "threshold": score_threshold,
             "classes": _named(classes.detection, palette.class_colors(classes.detection)),
             "surfaces": _named(classes.segmentation, palette.surface_colors(classes.segmentation)),
