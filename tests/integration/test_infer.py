@@ -32,14 +32,14 @@ def artefact(programs, network_folder):
 
 @pytest.fixture
 def infer(programs, artefact, tmp_path, monkeypatch):
-    """Runs the program; gives back its exit status, what it printed and its folder of results."""
+    """Runs the program; gives back its exit status, what it printed, and its folder of results."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
 
     def call(*keys, out="out"):
         folder = tmp_path / out
         base = ["stage=int8", f"artefact={artefact}", COARSE, "score_threshold=0.0", "threads=1", f"out={folder}"]
         outcome = programs("infer", *base, *keys)
-        return outcome.status, outcome.err, folder
+        return outcome.status, outcome.out + outcome.err, folder
 
     return call
 
@@ -65,8 +65,8 @@ def test_a_sensor_that_looks_along_x_sees_the_same_in_its_own_frame(infer, tmp_p
     own.tofile(tmp_path / "own.bin")
     assert infer(f"points={tmp_path / 'nuscenes.bin'}", "columns=4", "page=false", "pictures=false")[0] == 0
     keys = ["columns=[intensity,x,y,z,ring]", "sensor.intensity_scale=256", "sensor.height_m=2.34"]
-    status, err, out = infer(f"points={tmp_path / 'own.bin'}", *keys, "sensor.rotation_deg=90", "pictures=false")
-    assert status == 0, err
+    status, text, out = infer(f"points={tmp_path / 'own.bin'}", *keys, "sensor.rotation_deg=90", "pictures=false")
+    assert status == 0, text
     expected, found = boxes_of(out / "nuscenes.json"), boxes_of(out / "own.json")
     assert len(found) == len(expected) > 5
     for one, other in zip(expected, found, strict=True):
@@ -84,36 +84,36 @@ def test_a_folder_with_a_damaged_file(infer, tmp_path):
     for name, seed in (("b.npy", 1), ("a.npy", 2), ("deep/c.npy", 3)):
         np.save(folder / name, cloud(seed))
     (folder / "ax.npy").write_bytes(b"\x93NUMPY cut short")
-    status, err, out = infer(f"points={folder}", "pictures=false")
+    status, text, out = infer(f"points={folder}", "pictures=false")
     assert status == 2
-    assert "ax.npy" in err.split("error:")[1]
+    assert "ax.npy" in text.split("error:")[1]
     assert [path.name for path in out.iterdir()] == ["a.json"]  # it stopped at the second file
-    status, err, out = infer(f"points={folder}", "recursive=true", "on_bad_file=skip", out="all")
-    assert status == 0, err
+    status, text, out = infer(f"points={folder}", "recursive=true", "on_bad_file=skip", out="all")
+    assert status == 0, text
     assert sorted(path.relative_to(out).as_posix() for path in out.rglob("*.*")) == [
         *("a.json", "a.png", "b.json", "b.png", "deep/c.json", "deep/c.png", "index.html"),
     ]
-    assert "ax.npy" in err
-    assert "3 frames, 1 left out" in err
+    assert "ax.npy" in text
+    assert "3 frames, 1 left out" in text
     (folder / "only").mkdir()
     (folder / "only/bad.bin").write_bytes(b"xyz")
-    status, err, _ = infer(f"points={folder / 'only'}", "on_bad_file=skip", out="none")
+    status, text, _ = infer(f"points={folder / 'only'}", "on_bad_file=skip", out="none")
     assert status == 2
-    assert "all 1 files are damaged" in err
+    assert "all 1 files are damaged" in text
 
 
 def test_a_packed_split(infer, tmp_path):
     write_raw_nuscenes(tmp_path / "raw", keyframes=3, between=1, scenes=("scene-0103",))
     pack_split(tmp_path / "raw", VERSION, "val", tmp_path / "packed")
     keys = ["split=val", f"data.version={VERSION}", f"paths.packed={tmp_path / 'packed'}", "pictures=false"]
-    status, err, out = infer(*keys, "samples=[2,0]", "page_frames=1")
-    assert status == 0, err
+    status, text, out = infer(*keys, "samples=[2,0]", "page_frames=1")
+    assert status == 0, text
     tokens = [t.decode() for t in StoreReader(store_path(tmp_path / "packed", VERSION, "val")).sample_tokens]
     assert sorted(path.stem for path in out.glob("*.json")) == sorted([tokens[0], tokens[2]])
-    text = (out / "index.html").read_text(encoding="utf-8")
-    assert tokens[2] in text
-    assert tokens[0] not in text
-    assert '"truth":[[' in text
+    page = (out / "index.html").read_text(encoding="utf-8")
+    assert tokens[2] in page
+    assert tokens[0] not in page
+    assert '"truth":[[' in page
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,7 @@ def test_a_packed_split(infer, tmp_path):
     ],
 )
 def test_mistakes_are_named(infer, keys, words):
-    status, err, _ = infer(*keys)
+    status, text, _ = infer(*keys)
     assert status == 2
-    assert all(word in err.split("error:")[1] for word in words), err
-    assert "Traceback" not in err
+    assert all(word in text.split("error:")[1] for word in words), text
+    assert "Traceback" not in text
