@@ -14,6 +14,9 @@ from omegaconf import MISSING
 
 from lidar_mt.config.types import ObjectNode
 
+#: Omegaconf knows no such union; the program checks the value.
+NumberOrList = Any
+
 
 @dataclass
 class RecipeConfig:
@@ -99,9 +102,9 @@ class InferConfig(RecipeConfig):
     recursive: bool = False
     on_bad_file: str = "error"
     split: str | None = None
-    samples: Any = None
+    samples: NumberOrList = None
     #: Names of a point's values, or their number.
-    columns: Any = None
+    columns: NumberOrList = None
     sensor: Any = MISSING
     checkpoint: str = MISSING
     runtime: str | None = None
