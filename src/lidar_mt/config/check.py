@@ -30,7 +30,7 @@ _DIGITS = "0123456789"
 _NO_KEY = re.compile(r"Interpolation key '(\w+)'")
 _ALL_KEYS = {item.name for program in schema.SCHEMAS.values() for item in dataclasses.fields(program)}
 _REFERENCE = re.compile(r"\$\{(\w[\w.]*)\}")
-
+_DURATION = re.compile(r"\d+:\d{2}:\d{2}:\d{2}")
 
 Compose = Callable[[list[str]], DictConfig]
 
@@ -179,6 +179,10 @@ def _check_numbers(content: dict[str, Any]) -> None:
     for path in schema.NOT_NULL:
         if _at(content, path) is None:
             raise ConfigError(f"{path}=null: expected a number")
+    for path in schema.DURATIONS:
+        value = _at(content, path)
+        if isinstance(value, str) and not _DURATION.fullmatch(value):
+            raise ConfigError(f"{path}={value}: expected a number, or a time as days:hours:minutes:seconds")
 
 
 def _at(content: Any, path: str) -> Any:

@@ -363,3 +363,6 @@ BOUNDS: dict[str, float] = {
 
 #: Keys that may not be null although their type allows it: the schedule's length comes from them.
 NOT_NULL = ("trainer.max_epochs",)
+
+#: Keys whose text, where they take text, is a time.
+DURATIONS = ("trainer.val_check_interval", "trainer.max_time")
