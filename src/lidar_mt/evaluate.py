@@ -56,6 +56,9 @@ from lidar_mt.visualization.precision_recall import draw_precision_recall
 #: Scores by task, and their comparison with those of other stages and runtimes.
 Scored = tuple[DetectionScores | None, dict[str, float] | None, Table | None]
 
+#: Columns of a terminal that shows all numbers of the comparison.
+_WIDE = 160
+
 log = logging.getLogger("lidar_mt.evaluate")
 
 
@@ -162,7 +165,7 @@ def _compare(
         write_score(folder, score)
     except (DataError, OSError) as error:
         log.warning("%s; the scores are not kept for comparison", error)
-    return comparison_table(read_scores(folder), _data(cfg), samples)
+    return comparison_table(read_scores(folder), _data(cfg), samples, short=Console().width < _WIDE)
 
 
 if __name__ == "__main__":

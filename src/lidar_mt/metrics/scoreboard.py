@@ -27,6 +27,8 @@ _ORDER = ("float", "calibrate", "qat", "int8")
 #: Numbers that are no share of one: their differences are printed as they are.
 _ERRORS = {*TP_ERRORS}
 _SHARE = 100.0
+#: What fits into any terminal.
+_MAIN = ("NDS", "mAP", "car AP", "mIoU")
 
 
 class Score(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -99,17 +101,20 @@ def read_scores(folder: Path) -> list[Score]:
     return sorted(found, key=lambda score: (_ORDER.index(_stage(score)) if _stage(score) in _ORDER else 9, score.name))
 
 
-def comparison_rows(scores: Sequence[Score], data: str, samples: int) -> tuple[list[str], list[list[str]]]:
+def comparison_rows(
+    scores: Sequence[Score], data: str, samples: int, *, short: bool = False
+) -> tuple[list[str], list[list[str]]]:
     """Column titles, and a row of text for each score on the same data; below each number, its difference to float.
 
     Args:
         scores: from `read_scores`.
         data: as in the `Score` to compare with.
         samples: as in the `Score` to compare with.
+        short: the four most important numbers alone.
     """
     same = [score for score in scores if (score.data, score.samples) == (data, samples)]
     base = next((score.values for score in same if score.name == BASELINE), {})
-    names = list(dict.fromkeys(name for score in same for name in score.values))
+    names = list(dict.fromkeys(name for score in same for name in score.values if not short or name in _MAIN))
     header = ["network", *(name.replace("/", " ") + ("" if name in _ERRORS else "\n%") for name in names)]
     rows = []
     for score in same:
@@ -119,9 +124,9 @@ def comparison_rows(scores: Sequence[Score], data: str, samples: int) -> tuple[l
     return header, rows
 
 
-def comparison_table(scores: Sequence[Score], data: str, samples: int) -> Table | None:
+def comparison_table(scores: Sequence[Score], data: str, samples: int, *, short: bool = False) -> Table | None:
     """The same as a table for the terminal, or None where there are no two to compare."""
-    header, rows = comparison_rows(scores, data, samples)
+    header, rows = comparison_rows(scores, data, samples, short=short)
     if len(rows) < 2:
         return None
     has_float = any(row[0] == BASELINE for row in rows)

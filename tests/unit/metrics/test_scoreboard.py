@@ -81,3 +81,23 @@ def test_without_float_there_are_no_differences() -> None:
 def test_undefined_scores_are_dashes() -> None:
     assert re.search(r"qat +- +0\.300", printed([score("float"), score("qat", None)]))
     assert headline(None, {"mIoU": math.nan, "IoU/a": 0.5, "accuracy": 1.0}) == {"mIoU": None, "IoU/a": 0.5}
+
+
+def test_a_narrow_terminal_sees_the_main_numbers() -> None:
+    values = {
+        "NDS": 0.5,
+        "mAP": 0.4,
+        "car AP": 0.8,
+        "mIoU": 0.9,
+        "IoU/driveable_surface": 0.9,
+        "mATE": 0.3,
+        "mASE": 0.2,
+    }
+    scores = [Score(name, "mini val", "a", "x", values, 9) for name in ("float", "int8_onnxruntime")]
+    console = Console(width=80, file=io.StringIO())
+    console.print(comparison_table(scores, "mini val", 9, short=True))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    assert "int8 onnxruntime" in text
+    assert "…" not in text
+    assert "mATE" not in text
+    assert "(+0.00)" in text
