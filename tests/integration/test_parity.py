@@ -112,7 +112,7 @@ def test_keyframes_of_a_packed_split(root, run, tmp_path):
         (["run_name=none", "data.num_sweeps=3"], ["a=qat: no checkpoint at", "lidar_mt.train stage=qat run_name=none"]),
         (["a=none.ckpt"], ["no checkpoint at none.ckpt", "a=FILE.ckpt"]),
         (["b=nowhere:integer"], ["b=nowhere:integer: no artefact at nowhere", "python -m lidar_mt.export"]),
-        (["b=int8:litert"], ["no runtime 'litert'", "openvino"]),
+        (["b=int8:tensorflow"], ["no runtime 'tensorflow'", "openvino"]),
         (["b=int7"], ["b=int7: expected float, calibrate, qat"]),
         (["points=nowhere.npy"], ["nowhere.npy"]),
         (["samples=0"], ["samples=0"]),
