@@ -21,6 +21,9 @@ from lidar_mt.config import instantiate, program
 from lidar_mt.deploy.artefact import read_artefact
 from lidar_mt.deploy.compiler import compile_artefact
 
+#: Lines that are printed: totals, bounds, what is left to the processor, the first layers.
+_SHOWN = 48
+
 log = logging.getLogger("lidar_mt.compile")
 
 
@@ -30,8 +33,9 @@ def main(cfg: DictConfig) -> None:
     target, out = instantiate(cfg.target), Path(cfg.out)
     artefact = read_artefact(Path(cfg.artefact))
     report = compile_artefact(artefact, target, out, overwrite=cfg.overwrite)
-    log.info("%s", report.rstrip())
-    log.info("compiled to %s", out)
+    shown = report.rstrip().splitlines()[:_SHOWN]
+    log.info("%s", "\n".join(shown))
+    log.info("compiled to %s; every layer in report.txt there", out)
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ _TRAINED = ("float", "qat")
 _CHARTS = {
     "loss": ("train/loss", "val/loss"),
     "validation": ("val/NDS", "val/mAP", "val/mIoU"),
-    "learning rate": ("lr",),
+    "learning rate": ("optimizer/learning_rate",),
 }
 _KINDS = {"best": "found best", "worst": "found worst"}
 
@@ -78,11 +78,18 @@ def _add_pictures(page: HtmlPage, scores: list[Score]) -> bool:
         return False
     page.section("Frames")
     page.paragraph("The frames whose boxes the first network found best and worst; truth left, prediction right.")
-    shown = [score for index, score in enumerate(drawn) if index == 0 or score.name.startswith(("int8", "qat"))]
+    # The network to start from, and the one that is deployed, or as near as there is.
+    shown = list(dict.fromkeys([drawn[0].name, drawn[-1].name]))
     for name in names:
         kind, _, number = name.partition("_")
         page.heading(f"{_KINDS.get(kind, kind)}, {int(number) + 1}")
-        page.pictures([(Path(score.pictures) / f"{name}.png", score.name.replace("_", " ")) for score in shown[:3]])
+        page.pictures(
+            [
+                (Path(score.pictures) / f"{name}.png", score.name.replace("_", " "))
+                for score in drawn
+                if score.name in shown
+            ]
+        )
     return True
 
 
@@ -105,7 +112,7 @@ def _add_curves(page: HtmlPage, run: Path) -> bool:
 
 def _lines(curves: dict[str, list[tuple[int, float]]], prefixes: tuple[str, ...]) -> dict[str, list[tuple[int, float]]]:
     names = [name for prefix in prefixes for name in curves if name == prefix or name.startswith(f"{prefix}-")]
-    return {name: curves[name] for name in names}
+    return {name: curves[name] for name in names if len(curves[name]) > 1}  # one point is no line
 
 
 def _add_parity(page: HtmlPage, run: Path) -> bool:
@@ -134,7 +141,9 @@ def _add_compiled(page: HtmlPage, published: Path) -> bool:
         page.section("Compiled")
         page.paragraph("Estimates of compilers, and bounds where a table says so; measured where it says measured.")
     for path in reports:
-        page.text_block(path.parent.name, path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8")
+        page.heading(text.partition("\n")[0])
+        page.text_block("in total, bounds and every layer", text)
     return bool(reports)
 
 

@@ -264,11 +264,16 @@ def compared(root, run, exported, monkeypatch):
     return get
 
 
-def test_the_exported_network_has_the_scores_of_the_calibrated_one(compared):
+def test_the_exported_network_has_the_scores_of_the_calibrated_one(compared, root, run):
     scores = compared(["stage=int8", "runtime=onnxruntime"])
     assert len(scores("calibrate")) > 5
     assert scores("float") != scores("calibrate")
     assert scores("int8 onnxruntime") == pytest.approx(scores("calibrate"), abs=0.0 if adds_exactly() else 0.5)
+    run(f"out={root / 'report.html'}", program="report")
+    page = (root / "report.html").read_text(encoding="utf-8")
+    assert ">Scores on " in page
+    assert "int8 onnxruntime" in page
+    assert ">Configuration<" in page
 
 
 @pytest.mark.slow

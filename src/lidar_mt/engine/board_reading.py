@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from pathlib import Path
 
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -18,6 +19,7 @@ def read_curves(folders: list[Path]) -> dict[str, Curve]:
     Args:
         folders: with event files, oldest first; where steps overlap, the later run counts.
     """
+    logging.getLogger("tensorboard").setLevel(logging.ERROR)  # it tells of every file that it has read to the end
     merged: dict[str, dict[int, float]] = {}
     for folder in folders:
         events = EventAccumulator(str(folder), size_guidance={"scalars": _POINTS, "images": 1, "tensors": 1})

@@ -31,7 +31,7 @@ th {{ color: {palette.INK_MUTED}; font-weight: 600; }}
 td small {{ color: {palette.INK_MUTED}; }}
 figure {{ margin: 1rem 0; }}
 img {{ max-width: 100%; height: auto; border-radius: 4px; }}
-.pair {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(24rem, 1fr)); gap: 1rem; }}
+.pair {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(34rem, 1fr)); gap: 1rem; }}
 pre {{ overflow-x: auto; background: {palette.PANEL}; padding: .8rem; font-size: .8rem; line-height: 1.4; }}
 summary {{ cursor: pointer; color: {palette.INK_MUTED}; }}
 """
