@@ -22,6 +22,7 @@ SHORT = (
     "data.calibration_batches=2",
     "data.calibration_batch_size=2",
     "float_epochs=1",
+    "trainer.log_every_n_steps=2",  # of eight
 )
 #: What makes a command short; nothing else is changed.
 MORE = {
