@@ -12,6 +12,7 @@ The page shows what is there. Train, evaluate (each stage and runtime), `parity`
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from pathlib import Path
 
 from omegaconf import DictConfig
@@ -166,9 +167,9 @@ def _add_configuration(page: HtmlPage, run: Path) -> bool:
     return found
 
 
-def _newest(files: object) -> Path | None:
+def _newest(files: Iterable[Path]) -> Path | None:
     """The folder of the newest of some files."""
-    paths: list[Path] = sorted(files, key=lambda path: path.stat().st_mtime)  # type: ignore[call-overload]
+    paths = sorted(files, key=lambda path: path.stat().st_mtime)
     return paths[-1].parent if paths else None
 
 

@@ -26,7 +26,7 @@ class Device(msgspec.Struct, frozen=True):
     source: str
 
 
-_J6 = "Horizon's press figures of the Journey 6 series; memory bandwidth not published"
+_J6 = "as reported of the Journey 6 series, not checked with the maker; memory bandwidth not published"
 DEVICES = {
     device.name: device
     for device in (
@@ -57,7 +57,7 @@ DEVICES = {
             68.75,
             204.8,
             "NVIDIA: 275 sparse INT8 TOPS (171 GPU + 105 DLA, NVIDIA/Deep-Learning-Accelerator-SW), dense half of it; "
-            "LPDDR5 204.8 GB/s (Jetson AGX Orin series technical brief)",
+            "LPDDR5 204.8 GB/s, as reported, not checked",
         ),
         Device(
             "horizon_j5",
