@@ -26,7 +26,7 @@ class Device(msgspec.Struct, frozen=True):
     source: str
 
 
-_J6 = "as reported of the Journey 6 series, not checked with the maker; memory bandwidth not published"
+_J6 = "as reported of the Journey 6 series, no document of the maker found; memory bandwidth not published"
 DEVICES = {
     device.name: device
     for device in (
@@ -57,7 +57,7 @@ DEVICES = {
             68.75,
             204.8,
             "NVIDIA: 275 sparse INT8 TOPS (171 GPU + 105 DLA, NVIDIA/Deep-Learning-Accelerator-SW), dense half of it; "
-            "LPDDR5 204.8 GB/s, as reported, not checked",
+            "LPDDR5 204.8 GB/s: 256 bit at 6400 MT/s (Jetson AGX Orin Series Technical Brief, figure quoted, not looked up)",
         ),
         Device(
             "horizon_j5",
@@ -68,7 +68,13 @@ DEVICES = {
         ),
         Device("horizon_j6e", "Horizon Journey 6E", 40.0, None, f"80 TOPS, {_J6}"),
         Device("horizon_j6m", "Horizon Journey 6M", 64.0, None, f"128 TOPS, {_J6}"),
-        Device("horizon_j6p", "Horizon Journey 6P", 280.0, None, f"560 TOPS, {_J6}"),
+        Device(
+            "horizon_j6p",
+            "Horizon Journey 6P",
+            280.0,
+            None,
+            "560 TOPS: Horizon's director of chip products, July 2025 (China EV Times); memory bandwidth not published",
+        ),
     )
 }
 

@@ -57,8 +57,8 @@ class OpenVino(Runtime):
         return self._run(True, {self.signature.canvas.name: canvas.numpy()})
 
     def _run(self, from_canvas: bool, inputs: dict[str, Any]) -> list[Tensor]:
-        results = self._request(from_canvas=from_canvas).infer(inputs, share_inputs=True)
-        # A copy: the request's own memory is overwritten by the next frame.
+        results = self._request(from_canvas=from_canvas).infer(inputs, share_inputs=True, share_outputs=True)
+        # One copy: what is shared is the request's own memory, which the next frame overwrites.
         return [torch.from_numpy(np.array(results[spec.name])) for spec in self.signature.outputs]
 
     def _request(self, *, from_canvas: bool) -> Any:
