@@ -57,7 +57,7 @@ DEVICES = {
             68.75,
             204.8,
             "NVIDIA: 275 sparse INT8 TOPS (171 GPU + 105 DLA, NVIDIA/Deep-Learning-Accelerator-SW), dense half of it; "
-            "LPDDR5 204.8 GB/s: 256 bit at 6400 MT/s (Jetson AGX Orin Series Technical Brief, figure quoted, not looked up)",
+            "LPDDR5 204.8 GB/s: 256 bit at 6400 MT/s (AGX Orin Series Technical Brief, quoted, not looked up)",
         ),
         Device(
             "horizon_j5",
