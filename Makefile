@@ -45,7 +45,7 @@ pack-data: $(STAMP) ## pack VERSION=v1.0-mini SPLITS="train val" of RAW=data/nus
 create-data: $(STAMP) ## GT database of the packed train split of VERSION=v1.0-mini in PACKED=data/packed
 	$(PY) -m lidar_mt.create_data packed="$(PACKED)" version=$(VERSION)
 
-sim-benchmark: $(STAMP) ## the accuracy benchmark on fixed simulated data: GRID=small|default TASKS="multitask detection segmentation" SEEDS="0"
+sim-benchmark: $(STAMP) ## the accuracy benchmark on fixed simulated data: GRID=small|default TASKS="multitask detection segmentation" SEEDS="0" STAGES="float" (calibrate qat int8)
 	@PYTHON="$(PY)" scripts/sim_benchmark.sh
 
 lint: $(STAMP) ## ruff, mypy and the import rules

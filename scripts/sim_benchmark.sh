@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# The accuracy benchmark: one fixed simulated set, one training and one evaluation per task and seed.
+# The accuracy benchmark: one fixed simulated set; per task and seed the stages of STAGES, each trained and scored.
 # Called by `make sim-benchmark`; BENCHMARK is the output folder.
 set -euo pipefail
-: "${PYTHON:=python}" "${BENCHMARK:=sim_benchmark}" "${GRID:=small}" "${TASKS:=multitask detection segmentation}" "${SEEDS:=0}"
+: "${PYTHON:=python}" "${BENCHMARK:=sim_benchmark}" "${GRID:=small}" "${TASKS:=multitask detection segmentation}" "${SEEDS:=0}" "${STAGES:=float}"
 version=v1.0-trainval raw="$BENCHMARK/nuscenes" packed="$BENCHMARK/packed"
 export LIDAR_MT_RUNS="$BENCHMARK/runs"
 run() { echo; echo "\$ python -m $*"; "$PYTHON" -m "$@"; }
@@ -21,11 +21,25 @@ for seed in $SEEDS; do
     losses="$task"
     if [ "$task" != detection ]; then losses="${task}_balanced"; fi
     keys=(experiment=sim_benchmark grid="$GRID" model="$task" task="$losses" seed="$seed" run_name="$name" paths.packed="$packed")
-    if [ ! -f "$LIDAR_MT_RUNS/$name/published/float-last.ckpt" ]; then
-      run lidar_mt.train stage=float resume=auto "${keys[@]}"
-    fi
-    run lidar_mt.evaluate stage=float "${keys[@]}" out="$BENCHMARK/results/$name"
+    for stage in $STAGES; do
+      if [ "$stage" = int8 ]; then
+        run lidar_mt.export "${keys[@]}" overwrite=true
+        for runtime in onnxruntime openvino; do
+          run lidar_mt.evaluate stage=int8 runtime="$runtime" "${keys[@]}" out="$BENCHMARK/results/$name/int8_$runtime"
+        done
+        continue
+      fi
+      length=()
+      if [ "$stage" = qat ]; then length=(trainer.max_epochs=1); fi
+      resume=(resume=auto)
+      if [ "$stage" = calibrate ]; then resume=(); fi
+      if [ ! -f "$LIDAR_MT_RUNS/$name/published/$stage-last.ckpt" ]; then
+        run lidar_mt.train stage="$stage" "${resume[@]}" "${keys[@]}" "${length[@]}"
+      fi
+      run lidar_mt.evaluate stage="$stage" "${keys[@]}" out="$BENCHMARK/results/$name/$stage"
+    done
   done
 done
 echo
+"$PYTHON" benchmarks/score_table.py "$LIDAR_MT_RUNS"
 echo "Scores and pictures of each run are in $BENCHMARK/results"
