@@ -43,10 +43,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from lidar_mt.config import instantiate, program
-from lidar_mt.config.deployed import Deployed, find_deployed
+from lidar_mt.config.networks import Network, open_network
+from lidar_mt.config.places import find_configured
 from lidar_mt.data.dataset import NuScenesLidarDataset
 from lidar_mt.data.frames import Frames, PackedSamples, PointFiles, evenly, find_point_files
 from lidar_mt.data.layout import store_path
@@ -67,10 +69,11 @@ def main(cfg: DictConfig) -> None:
     """Reads frame by frame, runs the network, writes the results."""
     _check(cfg)
     files = None if cfg.points is None else find_point_files(Path(cfg.points), cfg.recursive)
-    deployed = find_deployed(cfg)
-    frames = _packed(cfg, deployed) if files is None else _files(cfg, files, deployed)
-    writer = _writer(cfg, deployed, frames)
-    _run(frames, deployed.build(), writer, cfg)
+    place = find_configured(cfg, HydraConfig.get().overrides.task)
+    network = open_network(place, cfg.threads).described_by(cfg)
+    frames = _packed(cfg, network) if files is None else _files(cfg, files, network)
+    writer = _writer(cfg, network, frames)
+    _run(frames, network.build(), writer, cfg)
 
 
 def _check(cfg: DictConfig) -> None:
@@ -99,23 +102,22 @@ def _plain(value: Any) -> Any:
     return OmegaConf.to_container(value) if OmegaConf.is_list(value) else value
 
 
-def _files(cfg: DictConfig, files: list[Path], deployed: Deployed) -> PointFiles:
+def _files(cfg: DictConfig, files: list[Path], network: Network) -> PointFiles:
     root = Path(cfg.points) if Path(cfg.points).is_dir() else Path(cfg.points).parent
-    return PointFiles(files, root, _sensor(cfg), deployed.network.num_sweeps)
+    return PointFiles(files, root, _sensor(cfg), network.num_sweeps)
 
 
-def _packed(cfg: DictConfig, deployed: Deployed) -> PackedSamples:
-    classes, network = instantiate(deployed.network.classes), deployed.network
+def _packed(cfg: DictConfig, network: Network) -> PackedSamples:
     store = store_path(cfg.paths.packed, cfg.data.version, cfg.split)
-    dataset = NuScenesLidarDataset(store, classes, num_sweeps=network.num_sweeps)
+    dataset = NuScenesLidarDataset(store, network.classes(), num_sweeps=network.num_sweeps)
     return PackedSamples(dataset, _plain(cfg.samples))
 
 
-def _writer(cfg: DictConfig, deployed: Deployed, frames: Frames) -> FrameWriter:
-    grid, classes = instantiate(deployed.network.grid), instantiate(deployed.network.classes)
+def _writer(cfg: DictConfig, network: Network, frames: Frames) -> FrameWriter:
+    grid, classes = network.voxelizer().grid, network.classes()
     page = None
     if cfg.page:
-        notes = {"run": cfg.run_name, "network": deployed.name.replace("_", ", ")}
+        notes = {"run": cfg.run_name, "network": network.place.name.replace("_", ", ")}
         if len(frames.names) > cfg.page_frames:
             notes["frames"] = f"{cfg.page_frames} of {len(frames.names)}"
         page = ViewerPage(
