@@ -25,13 +25,15 @@ import logging
 from pathlib import Path
 
 import pytorch_lightning as pl
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 from rich.console import Console
 from rich.table import Table
 
 from lidar_mt.config import instantiate, program
 from lidar_mt.config.build import build_datamodule, build_metrics
-from lidar_mt.config.deployed import Deployed, find_deployed
+from lidar_mt.config.networks import open_network
+from lidar_mt.config.places import Place, find_configured
 from lidar_mt.engine.console import quiet_lightning
 from lidar_mt.engine.ranks import is_first_process
 from lidar_mt.metrics.detection_protocol import DETECTION_NAMES
@@ -109,18 +111,19 @@ def _score_network(cfg: DictConfig, out: Path) -> Scored:
         raise ConfigError(
             "data_root=DIR goes with results=FILE; a checkpoint is scored on packed data, see paths.packed"
         )
-    deployed = find_deployed(cfg)
+    place = find_configured(cfg, HydraConfig.get().overrides.task)
+    network = open_network(place, cfg.threads).described_by(cfg)
     split, version = cfg.split, cfg.version
-    deployed.use_network(cfg)
+    network.replace_groups(cfg)
     with open_dict(cfg):
         cfg.paths.run, cfg.data.val_split, cfg.data.version = str(out), split, version
-    if deployed.network.num_sweeps != cfg.data.num_sweeps:
-        log.warning("trained with %d sweeps, evaluated with %d", deployed.network.num_sweeps, cfg.data.num_sweeps)
+    if network.num_sweeps != cfg.data.num_sweeps:
+        log.warning("trained with %d sweeps, evaluated with %d", network.num_sweeps, cfg.data.num_sweeps)
     quiet_lightning()
     metrics = build_metrics(cfg)
-    module = deployed.build(metrics, cfg)
+    module = network.build(metrics, cfg)
     callbacks = {name: instantiate(cfg.callbacks[name]) for name in ("progress", "pictures", "extremes")}
-    baseline = _baseline(deployed, cfg)
+    baseline = _baseline(place, cfg)
     if callbacks["extremes"] is not None and baseline is not None:
         callbacks["extremes"].choose(baseline.frames)  # the same frames for all, side by side
     trainer: pl.Trainer = instantiate(
@@ -134,13 +137,13 @@ def _score_network(cfg: DictConfig, out: Path) -> Scored:
     segmentation = module.scores.get("segmentation")
     detection = getattr(metrics.get("detection"), "detection_scores", None)
     frames = getattr(callbacks["extremes"], "chosen", {})
-    comparison = _compare(deployed, cfg, detection, segmentation, frames) if is_first_process() else None
+    comparison = _compare(place, cfg, detection, segmentation, frames) if is_first_process() else None
     return detection, segmentation, comparison
 
 
-def _baseline(deployed: Deployed, cfg: DictConfig) -> Score | None:
+def _baseline(place: Place, cfg: DictConfig) -> Score | None:
     """What float had on the same data, unless it is float that is scored."""
-    scores = read_scores(deployed.source.parent / SCORES) if deployed.name != BASELINE else []
+    scores = read_scores(place.path.parent / SCORES) if place.name != BASELINE else []
     return next((score for score in scores if (score.name, score.data) == (BASELINE, _data(cfg))), None)
 
 
@@ -150,18 +153,18 @@ def _data(cfg: DictConfig) -> str:
 
 
 def _compare(
-    deployed: Deployed,
+    place: Place,
     cfg: DictConfig,
     detection: DetectionScores | None,
     segmentation: dict[str, float] | None,
     frames: dict[str, str],
 ) -> Table | None:
     """Keeps the scores beside the checkpoint; a table of all stages and runtimes that were scored on the same data."""
-    source, samples = deployed.source, 0 if detection is None else detection.num_samples
+    source, samples = place.path, 0 if detection is None else detection.num_samples
     folder, pictures = source.parent / SCORES, str((Path(cfg.out) / "pictures").resolve())
     try:
         values = headline(detection, segmentation)
-        score = Score(deployed.name, _data(cfg), digest(source), source.name, values, samples, pictures, frames)
+        score = Score(place.name, _data(cfg), digest(source), source.name, values, samples, pictures, frames)
         write_score(folder, score)
     except (DataError, OSError) as error:
         log.warning("%s; the scores are not kept for comparison", error)

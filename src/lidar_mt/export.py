@@ -22,7 +22,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from lidar_mt.config import instantiate, program
 from lidar_mt.config.build import load_module, read_network_config
-from lidar_mt.config.deployed import integer_parts
+from lidar_mt.config.networks import integer_parts
+from lidar_mt.config.places import find_configured
 from lidar_mt.config.stages import EXPORTED, QUANTIZED
 from lidar_mt.deploy.exporter import export_network
 from lidar_mt.structures.errors import ConfigError
@@ -35,7 +36,8 @@ def main(cfg: DictConfig) -> None:
     """Writes the artefact and says which operators each runtime computes in integers."""
     if cfg.stage.name not in QUANTIZED:
         raise ConfigError(f"stage={cfg.stage.name} has no integers to export; take stage=qat or stage=calibrate")
-    checkpoint, out = Path(cfg.checkpoint), Path(cfg.out)
+    overrides, out = HydraConfig.get().overrides.task, Path(cfg.out)
+    checkpoint = find_configured(cfg, overrides).path
     network = read_network_config(checkpoint)
     module = load_module(checkpoint, network)
     artefact = export_network(
@@ -47,7 +49,7 @@ def main(cfg: DictConfig) -> None:
         overwrite=cfg.overwrite,
     )
     log.info("%s", artefact.report.rstrip())
-    kept = [item for item in HydraConfig.get().overrides.task if not item.startswith(("stage", "overwrite", "out="))]
+    kept = [item for item in overrides if not item.startswith(("stage", "overwrite", "out="))]
     command = ["python", "-m", "lidar_mt.evaluate", "stage=int8", "runtime=onnxruntime", *kept]
     if out != Path(cfg.paths.published) / EXPORTED:
         command.append(f"artefact={out}")

@@ -33,29 +33,39 @@ What to write:
     pictures=false       no PNG; page=false no page
     page_frames=100      frames on the page, evenly spread; page_points=40000 points of each
     rrd=true             frames.rrd for the Rerun viewer as well (extra viz)
+    overwrite=true       compute frames again that an earlier run with the same settings completed; a run that was
+                         stopped goes on otherwise
 """
 
 from __future__ import annotations
 
+import functools
+import hashlib
+import json
 import logging
-import time
+import sys
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
+from lidar_mt import __version__
 from lidar_mt.config import instantiate, program
-from lidar_mt.config.deployed import Deployed, find_deployed
+from lidar_mt.config.networks import Network, open_network
+from lidar_mt.config.places import find_configured
 from lidar_mt.data.dataset import NuScenesLidarDataset
-from lidar_mt.data.frames import Frames, PackedSamples, PointFiles, evenly, find_point_files
+from lidar_mt.data.frames import Frames, PackedSamples, PointFiles, evenly, file_state, find_point_files
 from lidar_mt.data.layout import store_path
 from lidar_mt.data.point_file import check_columns
-from lidar_mt.data.progress import Progress
 from lidar_mt.data.sensor import Sensor
-from lidar_mt.engine.frame_writer import RECORDING, FrameWriter
-from lidar_mt.engine.lit_module import LidarMultiTaskModule
-from lidar_mt.structures.errors import ConfigError, DataError
+from lidar_mt.engine.earlier_results import EarlierResults
+from lidar_mt.engine.files import previous_of
+from lidar_mt.engine.frame_writer import PAGE, RECORDING, FrameWriter
+from lidar_mt.engine.inference_run import InferenceRun
+from lidar_mt.metrics.scoreboard import digest
+from lidar_mt.structures.errors import ConfigError
 from lidar_mt.visualization.rerun_recording import RerunRecording
 from lidar_mt.visualization.viewer_page import ViewerPage
 
@@ -67,10 +77,10 @@ def main(cfg: DictConfig) -> None:
     """Reads frame by frame, runs the network, writes the results."""
     _check(cfg)
     files = None if cfg.points is None else find_point_files(Path(cfg.points), cfg.recursive)
-    deployed = find_deployed(cfg)
-    frames = _packed(cfg, deployed) if files is None else _files(cfg, files, deployed)
-    writer = _writer(cfg, deployed, frames)
-    _run(frames, deployed.build(), writer, cfg)
+    place = find_configured(cfg, HydraConfig.get().overrides.task)
+    network = open_network(place, cfg.threads).described_by(cfg)
+    frames = _packed(cfg, network) if files is None else _files(cfg, files, network)
+    _run(cfg, network, frames)
 
 
 def _check(cfg: DictConfig) -> None:
@@ -99,23 +109,22 @@ def _plain(value: Any) -> Any:
     return OmegaConf.to_container(value) if OmegaConf.is_list(value) else value
 
 
-def _files(cfg: DictConfig, files: list[Path], deployed: Deployed) -> PointFiles:
+def _files(cfg: DictConfig, files: list[Path], network: Network) -> PointFiles:
     root = Path(cfg.points) if Path(cfg.points).is_dir() else Path(cfg.points).parent
-    return PointFiles(files, root, _sensor(cfg), deployed.network.num_sweeps)
+    return PointFiles(files, root, _sensor(cfg), network.num_sweeps)
 
 
-def _packed(cfg: DictConfig, deployed: Deployed) -> PackedSamples:
-    classes, network = instantiate(deployed.network.classes), deployed.network
+def _packed(cfg: DictConfig, network: Network) -> PackedSamples:
     store = store_path(cfg.paths.packed, cfg.data.version, cfg.split)
-    dataset = NuScenesLidarDataset(store, classes, num_sweeps=network.num_sweeps)
-    return PackedSamples(dataset, _plain(cfg.samples))
+    dataset = NuScenesLidarDataset(store, network.classes(), num_sweeps=network.num_sweeps)
+    return PackedSamples(dataset, _plain(cfg.samples), file_state(store / "manifest.json"))
 
 
-def _writer(cfg: DictConfig, deployed: Deployed, frames: Frames) -> FrameWriter:
-    grid, classes = instantiate(deployed.network.grid), instantiate(deployed.network.classes)
+def _writer(cfg: DictConfig, network: Network, frames: Frames) -> FrameWriter:
+    grid, classes = network.voxelizer().grid, network.classes()
     page = None
     if cfg.page:
-        notes = {"run": cfg.run_name, "network": deployed.name.replace("_", ", ")}
+        notes = {"run": cfg.run_name, "network": network.place.name.replace("_", ", ")}
         if len(frames.names) > cfg.page_frames:
             notes["frames"] = f"{cfg.page_frames} of {len(frames.names)}"
         page = ViewerPage(
@@ -131,36 +140,45 @@ def _writer(cfg: DictConfig, deployed: Deployed, frames: Frames) -> FrameWriter:
     return FrameWriter(out, grid, classes, frames.sensor, cfg.score_threshold, cfg.pictures, page, recording)
 
 
-def _run(frames: Frames, module: LidarMultiTaskModule, writer: FrameWriter, cfg: DictConfig) -> None:
-    count, boxes, bad, seconds = len(frames.names), 0, 0, 0.0
-    shown = set(evenly(count, cfg.page_frames))
-    with Progress("inference", "frame", count) as progress:
-        for index, name in enumerate(frames.names):
-            try:
-                frame = frames.read(index)
-            except DataError as error:
-                if cfg.on_bad_file == "error":
-                    raise
-                bad += 1
-                log.warning("left out: %s", error)
-            else:
-                started = time.perf_counter()
-                predictions: dict[str, Any] = module.predict([torch.from_numpy(frame.merged)])
-                seconds += time.perf_counter() - started
-                boxes += writer.write(name, frame, predictions, on_page=index in shown)
-            progress.update(1)
-    if bad == count:
-        raise DataError(f"all {count} files are damaged; the warnings above name them")
-    page = writer.finish()
+def _run(cfg: DictConfig, network: Network, frames: Frames) -> None:
+    """All frames that are not done; says what was done, or ends the process where a signal asked to stop."""
+    out, count = Path(cfg.out), len(frames.names)
+    page = out / PAGE if cfg.page else None
+    settings = _settings(cfg, network, frames.sensor)
+    earlier = EarlierResults(out, settings, cfg.pictures, page, cfg.page_points)
+    run = InferenceRun(frames, earlier, evenly(count, cfg.page_frames) if cfg.page else (), cfg.on_bad_file == "skip")
+    # A recording is one file and holds all frames.
+    done = set() if cfg.overwrite or cfg.rrd else run.done()
+    if done:
+        log.info("%d of %d frames are done and skipped; overwrite=true computes them again", len(done), count)
+    found = run.compute(network.build, functools.partial(_writer, cfg, network, frames), done)
+    if found.stopped:
+        print(f"stopped with {found.left} of {count} frames left; the same command goes on", file=sys.stderr)
+        sys.exit(128 + found.stopped)
     log.info(
-        "%d frames, %d left out, %d boxes, %.2f s of network per frame; results in %s%s",
-        count - bad,
-        bad,
-        boxes,
-        seconds / (count - bad),
-        cfg.out,
-        f", open {page} in a browser" if page else "",
+        "%d frames, %d left out, %d skipped, %d boxes, %.2f s of network per frame; results in %s%s",
+        found.computed,
+        found.left_out,
+        len(done),
+        found.boxes,
+        found.seconds / max(found.computed, 1),
+        out,
+        f", open {found.page} in a browser" if found.page else "",
     )
+
+
+def _settings(cfg: DictConfig, network: Network, sensor: Sensor) -> dict[str, Any]:
+    """What decides the results of a frame, but the frame itself; see `EarlierResults`."""
+    path = network.place.path
+    weights = digest(path if path.exists() else previous_of(path))
+    described = hashlib.sha256(OmegaConf.to_yaml(network.config, resolve=True).encode()).hexdigest()
+    return {
+        "version": __version__,
+        "network": f"{weights[:16]} {described[:16]}",
+        "runtime": network.place.runtime,
+        "score_threshold": cfg.score_threshold,
+        "sensor": json.loads(json.dumps(asdict(sensor))),  # lists, as they are read again
+    }
 
 
 if __name__ == "__main__":

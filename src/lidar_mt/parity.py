@@ -6,7 +6,8 @@
 
 Useful keys:
     a=qat b=int8:integer  a stage (float, calibrate, qat: its published checkpoint), int8:RUNTIME (the exported network
-                          in integer, onnxruntime or openvino), FILE.ckpt, or FOLDER:RUNTIME; errors are b's against a
+                          in integer, onnxruntime, openvino or litert), FILE.ckpt, or FOLDER:RUNTIME; qat:RUNTIME is
+                          the checkpoint, exported in memory; errors are b's against a
     experiment=demo       the same experiment as in training
     samples=4             keyframes of the packed split, spread over it; also split=val, data.version=v1.0-mini
     points=FILE           one point file instead, as for infer
@@ -17,7 +18,7 @@ Useful keys:
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,9 @@ from torch import Tensor
 
 from lidar_mt.config import program
 from lidar_mt.config.build import build_datamodule
-from lidar_mt.config.subjects import Subject, build_tasks, check_same, load_subject, locate
+from lidar_mt.config.networks import open_network
+from lidar_mt.config.places import find_named
+from lidar_mt.config.subjects import Subject, build_tasks, check_same, load_subject
 from lidar_mt.data.lmdb_store.points import PointColumns
 from lidar_mt.data.point_file import read_point_file
 from lidar_mt.data.sweeps import TIME_LAG, merge_sweeps
@@ -45,19 +48,16 @@ from lidar_mt.visualization.parity_maps import draw_maps
 
 log = logging.getLogger("lidar_mt.parity")
 
-#: Keys that other programs do not have.
-_OWN = ("a", "b", "samples", "points", "columns", "split", "threads", "require_equal", "out")
-
 
 @program("parity")
 def main(cfg: DictConfig) -> None:
     """Compares, prints the worst, writes everything."""
-    shared = shared_arguments(HydraConfig.get().overrides.task)
+    arguments = HydraConfig.get().overrides.task
     published, out = Path(cfg.paths.published), Path(cfg.out)
     # What is missing is told before anything is loaded.
-    places = [locate(key, cfg[key], published, shared) for key in ("a", "b")]
+    places = [find_named(key, cfg[key], published, arguments) for key in ("a", "b")]
     points = None if cfg.points is None else read_point_file(cfg.points, columns=cfg.columns)
-    a, b = (load_subject(place, cfg.threads or torch.get_num_threads()) for place in places)
+    a, b = (load_subject(open_network(place, cfg.threads)) for place in places)
     check_same(a, b)
     comparison = Comparison(a.form, b.form, build_tasks(cfg, a, b), a.grid, a.classes)
     first: Frame | None = None
@@ -75,11 +75,6 @@ def main(cfg: DictConfig) -> None:
             f"require_equal=true, but {a.name} and {b.name} are {verdict(report)}; the first is "
             f"{[*report.unequal_layers, *report.unequal_outputs][0]}, see {out / 'parity.txt'}"
         )
-
-
-def shared_arguments(overrides: Sequence[str]) -> list[str]:
-    """The arguments that other programs take as well."""
-    return [item for item in overrides if item.lstrip("+~").partition("=")[0] not in _OWN]
 
 
 def _frames(cfg: DictConfig, subject: Subject, points: npt.NDArray[Any] | None) -> Iterator[Tensor]:

@@ -26,7 +26,6 @@ import shlex
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import fields
 from pathlib import Path
 
 import torch
@@ -39,10 +38,9 @@ from rich.table import Table
 from lidar_mt.config import program
 from lidar_mt.config.build import NETWORK_KEYS, build_datamodule, load_module, read_network_config
 from lidar_mt.config.exceptions_file import NAME, override, with_exceptions, write_exceptions
-from lidar_mt.config.schema import SensitivityConfig, TrainConfig
-from lidar_mt.config.stages import BEFORE, build_net, stage_command
+from lidar_mt.config.places import find_configured, shared_arguments
+from lidar_mt.config.stages import BEFORE, build_net
 from lidar_mt.data.datamodule import LidarDataModule
-from lidar_mt.engine.files import previous_of
 from lidar_mt.engine.lit_module import LidarMultiTaskModule
 from lidar_mt.engine.sensitivity_study import MEASURES, Budget, SensitivityStudy
 from lidar_mt.metrics.json_files import nan_to_none, write_json
@@ -130,12 +128,7 @@ def _check(cfg: DictConfig) -> None:
 
 def _load(cfg: DictConfig) -> tuple[LidarMultiTaskModule, LidarDataModule]:
     """The published network, which then stands in `cfg`, and the data."""
-    checkpoint = Path(cfg.checkpoint)
-    if not checkpoint.is_file() and not previous_of(checkpoint).is_file():
-        raise CheckpointError(
-            f"no checkpoint at {checkpoint}; first run\n{stage_command(cfg.stage.name, _of_training(sys.argv[1:]))}\n"
-            "or name another one with checkpoint=FILE"
-        )
+    checkpoint = find_configured(cfg, sys.argv[1:]).path
     network = read_network_config(checkpoint)
     if network.get("quant") is None:
         raise CheckpointError(f"{checkpoint} holds a float network; take one of stage=calibrate or stage=qat")
@@ -210,18 +203,13 @@ def _write_exceptions(
         for rule in study.rules({effect.name: "int16"}):
             notes[rule["pattern"]] = f"alone: SQNR {report.show(effect.rounded.total)} dB"
     path = write_exceptions(out, cfg.quant, rules, notes, head)
-    kept = [item for item in _of_training(HydraConfig.get().overrides.task) if not item.startswith("quant=")]
+    shared = shared_arguments(HydraConfig.get().overrides.task)
+    kept = [item for item in shared if not item.startswith(("quant=", "stage="))]
     # Hydra wants all overrides in one piece.
     command = ["python", "-m", "lidar_mt.train", "stage=calibrate", f"quant={NAME}", *kept, "--config-dir", str(out)]
     log.info("ranking in %s, exceptions in %s", out / "sensitivity.txt", path)
     if rules:
         log.info("to use them: %s\nor add %s", shlex.join(command), override(cfg.quant, rules))
-
-
-def _of_training(arguments: Sequence[str]) -> list[str]:
-    """Arguments that training takes too, without the stage."""
-    own = {field.name for field in fields(SensitivityConfig)} - {field.name for field in fields(TrainConfig)}
-    return [item for item in arguments if item.lstrip("+~").partition("=")[0] not in (*own, "stage")]
 
 
 if __name__ == "__main__":

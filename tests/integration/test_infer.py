@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 
 import numpy as np
 import pytest
 
+from lidar_mt.data.frames import PointFiles
 from lidar_mt.data.layout import store_path
 from lidar_mt.data.lmdb_store.reader import StoreReader
 from lidar_mt.data.packing import pack_split
@@ -87,7 +90,8 @@ def test_a_folder_with_a_damaged_file(infer, tmp_path):
     status, text, out = infer(f"points={folder}", "pictures=false")
     assert status == 2
     assert "ax.npy" in text.split("error:")[1]
-    assert [path.name for path in out.iterdir()] == ["a.json"]  # it stopped at the second file
+    # It stopped at the second file; the page has the first.
+    assert sorted(path.name for path in out.iterdir()) == ["a.json", "index.html"]
     status, text, out = infer(f"points={folder}", "recursive=true", "on_bad_file=skip", out="all")
     assert status == 0, text
     assert sorted(path.relative_to(out).as_posix() for path in out.rglob("*.*")) == [
@@ -137,3 +141,141 @@ def test_mistakes_are_named(infer, keys, words):
     assert status == 2
     assert all(word in text.split("error:")[1] for word in words), text
     assert "Traceback" not in text
+
+
+@pytest.fixture
+def clouds(tmp_path):
+    """A folder of five point files."""
+    folder = tmp_path / "clouds"
+    folder.mkdir()
+    for name in "abcde":
+        np.save(folder / f"{name}.npy", cloud(ord(name)))
+    return folder
+
+
+def results(out):
+    """Content of every file by name, the hidden ones too."""
+    return {path.name: path.read_bytes() for path in out.iterdir()}
+
+
+def send_at(monkeypatch, count, signum):
+    """A signal comes while file number `count` is read."""
+    read, calls = PointFiles.read, []
+
+    def reading(self, index):
+        calls.append(index)
+        if len(calls) == count:
+            os.kill(os.getpid(), signum)
+        return read(self, index)
+
+    monkeypatch.setattr(PointFiles, "read", reading)
+    return calls
+
+
+@pytest.mark.parametrize(("signum", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_stopped_run_goes_on_and_ends_as_one_that_ran_through(infer, clouds, monkeypatch, signum, status):
+    keys = [f"points={clouds}", "page_frames=3", "pictures=false"]  # on the page are a, c and e
+    assert infer(*keys, out="through")[0] == 0
+    with monkeypatch.context() as patched:
+        send_at(patched, 3, signum)
+        stopped, text, out = infer(*keys)
+    assert stopped == status
+    assert "stopped with 2 of 5 frames left" in text
+    assert sorted(results(out)) == ["a.json", "b.json", "c.json", "index.html"]
+    before = (out / "b.json").stat().st_mtime_ns
+    with monkeypatch.context() as patched:
+        read = send_at(patched, 9, signum)
+        ended, text, _ = infer(*keys)
+    assert (ended, read) == (0, [3, 4])
+    assert "3 of 5 frames are done and skipped" in text
+    assert "2 frames, 0 left out, 3 skipped" in text
+    assert (out / "b.json").stat().st_mtime_ns == before
+    assert results(out) == results(out.parent / "through")
+
+
+@pytest.fixture
+def computed(infer, clouds, monkeypatch):
+    """Runs the program on the folder, with two frames on the page; gives back which frames went through the network."""
+    read = send_at(monkeypatch, 99, signal.SIGTERM)
+
+    def call(*more):
+        read.clear()
+        status, text, _ = infer(f"points={clouds}", "page_frames=2", *more)
+        assert status == 0, text
+        return "".join("abcde"[index] for index in read)
+
+    return call
+
+
+def test_what_is_not_whole_is_computed_again(computed, clouds, tmp_path):
+    out = tmp_path / "out"
+    assert computed() == "abcde"
+    whole = results(out)
+    assert computed() == ""
+    assert results(out) == whole
+    (out / "a.json").write_bytes(whole["a.json"][:-9])
+    (out / "b.png").unlink()
+    (out / "c.json").unlink()
+    assert computed() == "abc"
+    assert results(out) == whole
+    np.save(clouds / "b.npy", cloud(77))
+    (out / "d.json").write_text("[]")
+    assert computed("pictures=false") == "bd"
+    assert computed("pictures=false", "overwrite=true") == "abcde"
+
+
+def test_what_was_made_in_another_way_is_computed_again(computed, tmp_path):
+    bare = "pictures=false"
+    assert computed(bare) == "abcde"
+    assert computed(bare, "score_threshold=0.05") == "abcde"
+    assert computed(bare, "sensor.height_m=2.0") == "abcde"
+    assert computed(bare, "runtime=onnxruntime") == "abcde"
+    assert computed(bare, "runtime=onnxruntime", "page_points=50") == "ae"
+    (tmp_path / "out/index.html").write_text("<html>")
+    assert computed(bare, "runtime=onnxruntime", "page=false") == ""
+    assert computed(bare, "runtime=onnxruntime") == "ae"
+
+
+def test_after_an_error_the_folder_holds_whole_files_alone(infer, clouds, monkeypatch):
+    (clouds / "c.npy").write_bytes(b"\x93NUMPY cut short")
+    status, text, out = infer(f"points={clouds}", "pictures=false")
+    assert status == 2
+    assert sorted(results(out)) == ["a.json", "b.json", "index.html"]
+    np.save(clouds / "c.npy", cloud(3))
+    (out / "d.json").mkdir()  # cannot be written
+    status, text, _ = infer(f"points={clouds}", "pictures=false")
+    assert status == 2
+    assert "d.json" in text
+    assert sorted(path.name for path in out.iterdir()) == ["a.json", "b.json", "c.json", "d.json", "index.html"]
+    (out / "d.json").rmdir()
+    status, text, _ = infer(f"points={clouds}", "pictures=false")
+    assert "2 frames, 0 left out, 3 skipped" in text
+
+
+@pytest.mark.parametrize("kind", ["error", "signal"])
+def test_an_unfinished_recording_does_not_stay(infer, clouds, monkeypatch, kind):
+    pytest.importorskip("rerun", exc_type=ImportError)
+    keys = [f"points={clouds}", "pictures=false", "page=false", "rrd=true"]
+    whole = (clouds / "c.npy").read_bytes()
+    with monkeypatch.context() as patched:
+        if kind == "signal":
+            send_at(patched, 2, signal.SIGTERM)
+        else:
+            (clouds / "c.npy").write_bytes(b"short")
+        status, text, out = infer(*keys)
+    assert status == (143 if kind == "signal" else 2), text
+    assert sorted(results(out)) == ["a.json", "b.json"]
+    (clouds / "c.npy").write_bytes(whole)
+    status, text, _ = infer(*keys)
+    assert "5 frames, 0 left out, 0 skipped" in text, "a recording holds all frames"
+    assert sorted(results(out)) == [*(f"{name}.json" for name in "abcde"), "frames.rrd"]
+
+
+def test_a_packed_split_goes_on_as_well(infer, tmp_path):
+    write_raw_nuscenes(tmp_path / "raw", keyframes=3, between=1, scenes=("scene-0103",))
+    pack_split(tmp_path / "raw", VERSION, "val", tmp_path / "packed")
+    keys = ["split=val", f"data.version={VERSION}", f"paths.packed={tmp_path / 'packed'}", "pictures=false"]
+    assert infer(*keys, "samples=[1]")[0] == 0
+    status, text, _ = infer(*keys, "page_frames=1")  # the first alone
+    assert status == 0
+    assert "1 of 3 frames are done" in text

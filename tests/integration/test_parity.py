@@ -85,6 +85,13 @@ def test_by_default_qat_is_compared_with_its_integers_and_is_equal(root, run, tm
     assert (tmp_path / "parity.txt").read_text().startswith("a = qat\nb = int8:integer\nframes = 1\nequal")
 
 
+def test_a_checkpoint_in_a_runtime_is_exported_in_memory(root, run, tmp_path):
+    run(f"points={root / 'cloud.npy'}", f"out={tmp_path}", "a=qat:integer", "b=int8:integer", "require_equal=true")
+    found = json.loads((tmp_path / "parity.json").read_text())
+    assert (found["a"], found["equal"]) == ("qat:integer", True)
+    assert all(layer["differing_codes"] == 0 for layer in found["layers"])
+
+
 def test_float_differs_and_the_exit_status_says_so_when_asked(root, run, tmp_path):
     folder = root / "runs/multitask/published"
     names = ("a=float", f"b={folder / 'int8'}:integer", f"points={root / 'cloud.npy'}", f"out={tmp_path}")

@@ -117,6 +117,7 @@ class InferConfig(RecipeConfig):
     page_frames: int = 100
     page_points: int = 40_000
     rrd: bool = False
+    overwrite: bool = False
 
 
 @dataclass

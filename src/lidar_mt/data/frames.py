@@ -56,6 +56,9 @@ class Frames(Protocol):
     def sensor(self) -> Sensor:
         """How the sensor stands; boxes are written in its frame."""
 
+    def state(self, index: int) -> list[str | int]:
+        """Plain values that are others once a frame's input has changed."""
+
     def read(self, index: int) -> Frame:
         """Reads a frame.
 
@@ -84,6 +87,10 @@ class PointFiles:
         self._files = files
         self._num_sweeps = num_sweeps
         self._warned = False
+
+    def state(self, index: int) -> list[str | int]:
+        """Path, size and time of change of the file; see `Frames.state`."""
+        return file_state(self._files[index])
 
     def read(self, index: int) -> Frame:
         """Reads a file; see `Frames.read`."""
@@ -117,6 +124,7 @@ class PackedSamples:
     Args:
         dataset: without transforms, in evaluation.
         samples: see `choose_samples`.
+        state: of the store that the dataset reads, see `Frames.state`.
 
     Raises:
         ConfigError: the split has no such sample.
@@ -124,16 +132,34 @@ class PackedSamples:
 
     sensor = Sensor()
 
-    def __init__(self, dataset: NuScenesLidarDataset, samples: int | Sequence[int | str] | None = None) -> None:
+    def __init__(
+        self,
+        dataset: NuScenesLidarDataset,
+        samples: int | Sequence[int | str] | None = None,
+        state: Sequence[str | int] = (),
+    ) -> None:
+        self._state = list(state)
         tokens = [dataset.token(index) for index in range(len(dataset))]
         self._dataset = dataset
         self._indices = choose_samples(tokens, samples)
         self.names = [tokens[index] for index in self._indices]
 
+    def state(self, index: int) -> list[str | int]:
+        """That of the store, and the token; see `Frames.state`."""
+        return [*self._state, self.names[index]]
+
     def read(self, index: int) -> Frame:
         """Reads a keyframe; see `Frames.read`."""
         sample = self._dataset[self._indices[index]]
         return Frame(sample.token, sample.points, sample.points, sample.boxes, sample.labels)
+
+
+def file_state(path: Path) -> list[str | int]:
+    """Absolute path, size [bytes] and time of the last change [ns] of a file; the path alone where there is none."""
+    if not path.is_file():
+        return [str(path.resolve())]
+    found = path.stat()
+    return [str(path.resolve()), found.st_size, found.st_mtime_ns]
 
 
 def find_point_files(path: Path, recursive: bool = False) -> list[Path]:

@@ -13,11 +13,11 @@ from lidar_mt.quantization.integer_graph import (
     Concat,
     Convolution,
     IntegerGraph,
+    Kept,
     MaxPool,
     Quantize,
     Scatter,
     Step,
-    Upsample,
 )
 from lidar_mt.structures.errors import ArtefactError
 
@@ -51,7 +51,7 @@ class _Known:
         self.channels: dict[str, int | None] = {}
 
     def add(self, step: Step) -> None:
-        codes = self.codes[step.source] if isinstance(step, Upsample | MaxPool | Scatter) else step.codes
+        codes = self.codes[step.source] if isinstance(step, Kept) else step.codes
         if codes is None:
             self.real.add(step.name)
         else:
@@ -70,7 +70,7 @@ class _Known:
             if unknown or not _sources(step):
                 yield f"has unknown sources {unknown}"
             yield from self._own_problems(step)
-        codes = None if isinstance(step, Upsample | MaxPool | Scatter) else step.codes
+        codes = None if isinstance(step, Kept) else step.codes
         if codes is not None:
             yield from _code_problems(codes)
 

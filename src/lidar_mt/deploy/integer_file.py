@@ -9,23 +9,11 @@ import msgspec
 import numpy as np
 
 from lidar_mt.deploy.graph_check import check_graph
-from lidar_mt.quantization.integer_graph import (
-    Add,
-    Concat,
-    Convolution,
-    IntegerGraph,
-    MaxPool,
-    Quantize,
-    Scatter,
-    Step,
-    Upsample,
-)
+from lidar_mt.quantization.integer_graph import IntegerGraph, Step
 from lidar_mt.structures.errors import ArtefactError
 
 _MAGIC = "lidar_mt integer graph 1"
-_STEPS: dict[str, type[Step]] = {
-    step.__name__: step for step in (Quantize, Convolution, Add, Concat, Upsample, MaxPool, Scatter)
-}
+_STEPS: dict[str, type[Step]] = {step.__name__: step for step in get_args(Step)}
 _AGAIN = "export the network again"
 
 

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from lidar_mt.deploy.joined_groups import join_groups
 from lidar_mt.deploy.signature import TensorSpec
-from lidar_mt.deploy.unsigned import unsigned_graph
+from lidar_mt.deploy.unsigned import canvas_and_behind, unsigned_graph
 from lidar_mt.quantization.integer_graph import (
     Add,
     Codes,
@@ -123,16 +123,13 @@ class _Writer:
 
     def _start_at_canvas(self) -> tuple[Step, ...]:
         """The steps behind the scatter, whose result a transposed input takes the place of."""
-        at = next((i for i, step in enumerate(self.graph.steps) if isinstance(step, Scatter)), None)
-        if at is None:
-            raise ConfigError("the network has no scatter, so it cannot start at the canvas")
-        name = self.graph.steps[at].name
+        name, behind = canvas_and_behind(self.graph)
         if self.for_onnxruntime or self.codes[name].form.low < 0:
             self._node("Transpose", [self.inputs[0].name], name, perm=[0, 3, 1, 2])
         else:
             self._requantize_canvas(self.inputs[0].name, name)
             self.last_channels = name
-        return self.graph.steps[at + 1 :]
+        return behind
 
     def _requantize_canvas(self, stored: str, name: str) -> None:
         """Does nothing to codes that are never negative, but tells OpenVINO what they are.

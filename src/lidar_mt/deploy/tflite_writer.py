@@ -17,16 +17,16 @@ from lidar_mt.deploy.joined_groups import join_groups
 from lidar_mt.deploy.signature import TensorSpec
 from lidar_mt.deploy.stand_in_convolutions import rounds_alone, same_taps, sum_convolution, weighted_sum
 from lidar_mt.deploy.tflite_codes import CodesFile, scatter_codes
-from lidar_mt.deploy.unsigned import signed_graph
+from lidar_mt.deploy.unsigned import canvas_and_behind, signed_graph
 from lidar_mt.quantization.integer_graph import (
     Add,
     Codes,
     Concat,
     Convolution,
     IntegerGraph,
+    Kept,
     MaxPool,
     Quantize,
-    Scatter,
     Step,
     Upsample,
 )
@@ -92,10 +92,7 @@ class _Writer:
         """All operators; returns the inputs."""
         steps = self.graph.steps
         if from_canvas:
-            at = next((i for i, step in enumerate(steps) if isinstance(step, Scatter)), None)
-            if at is None:
-                raise ConfigError("the network has no scatter, so it cannot start at the canvas")
-            name = steps[at].name
+            name, steps = canvas_and_behind(self.graph)
             ends = [self.file.codes_tensor(inputs[0].name, inputs[0].shape, self.codes[name])]
             self.tensors[name] = ends[0]
             if self.tiled:
@@ -104,7 +101,6 @@ class _Writer:
                 self.tensors[name] = self._rescale(
                     name, self.codes[name], np.float32(1), 0, f"{name}:tiled", relu=False
                 )
-            steps = steps[at + 1 :]
         else:
             ends = [self.file.tensor(spec.name, spec.shape, spec.dtype) for spec in inputs]
             self.tensors.update(zip(self.graph.inputs, ends, strict=True))
@@ -124,7 +120,7 @@ class _Writer:
             return self._join(step.name, parts, step.codes)
         return self._moved(step, self.tensors[step.source])
 
-    def _moved(self, step: Upsample | MaxPool | Scatter, source: int) -> int:
+    def _moved(self, step: Kept, source: int) -> int:
         """What keeps the scale of its source."""
         if isinstance(step, Upsample):
             return self._upsample(step, source)

@@ -9,14 +9,14 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Callback
-from torch import Tensor
 
+from lidar_mt.engine.pictures import draw_sample
 from lidar_mt.metrics.frame_score import FrameScore, score_frame
 from lidar_mt.structures.classes import Classes
 from lidar_mt.structures.grid import Grid
 from lidar_mt.structures.outputs import Detections
 from lidar_mt.structures.sample import Batch
-from lidar_mt.visualization.bev import draw_comparison, save_figure
+from lidar_mt.visualization.bev import save_figure
 
 #: Frames with fewer boxes are not chosen: one mistake would be half of them.
 _MIN_BOXES = 5
@@ -24,14 +24,14 @@ _MIN_BOXES = 5
 
 @dataclass(frozen=True)
 class _Frame:
-    token: str
     score: FrameScore
-    points: Tensor
-    boxes: Tensor
-    labels: Tensor
-    bev_labels: Tensor | None
-    detections: Detections
-    segmentation: Tensor | None
+    boxes: int
+    sample: Batch
+    outputs: dict[str, Any]
+
+    @property
+    def token(self) -> str:
+        return self.sample.tokens[0]
 
 
 class ExtremeFrames(Callback):
@@ -75,7 +75,7 @@ class ExtremeFrames(Callback):
             frame = self._frame(outputs, batch, index)
             if self._given:
                 self._best += [frame] * (frame.token in self.chosen.values())
-            elif len(frame.boxes) >= _MIN_BOXES:
+            elif frame.boxes >= _MIN_BOXES:
                 self._best = _first(self._best, frame, self.count, best=True)
                 self._worst = _first(self._worst, frame, self.count, best=False)
 
@@ -100,29 +100,20 @@ class ExtremeFrames(Callback):
         boxes, labels = batch.boxes[index][known].cpu(), batch.labels[index][known].cpu()
         parts = (boxes, labels, detections.boxes, detections.labels, detections.scores)
         score = score_frame(*(part.float().numpy() if part.is_floating_point() else part.numpy() for part in parts))
-        surface = outputs["segmentation"][index].cpu() if "segmentation" in outputs else None
-        truth = None if batch.bev_labels is None else batch.bev_labels[index].cpu()
-        return _Frame(batch.tokens[index], score, batch.points[index], boxes, labels, truth, detections, surface)
+        # On the processor: a GPU's memory is not the place to keep them in.
+        kept: dict[str, Any] = {"detection": [detections]}
+        if "segmentation" in outputs:
+            kept["segmentation"] = [outputs["segmentation"][index].cpu()]
+        return _Frame(score, len(boxes), batch.one(index), kept)
 
     def _draw(self, frame: _Frame, path: Path) -> None:
         score = frame.score
         title = f"{frame.token}  found {score.found}, missed {score.missed}, false alarms {score.false_alarms}"
-        figure = draw_comparison(
-            frame.points.cpu(),
-            self.grid,
-            frame.detections,
-            self.classes,
-            truth_boxes=frame.boxes,
-            truth_labels=frame.labels,
-            segmentation=frame.segmentation,
-            segmentation_truth=frame.bev_labels,
-            title=title,
-            score_threshold=self.score_threshold,
-        )
+        figure = draw_sample(frame.outputs, frame.sample, 0, self.grid, self.classes, title, self.score_threshold)
         save_figure(figure, path)
 
 
 def _first(kept: list[_Frame], frame: _Frame, count: int, *, best: bool) -> list[_Frame]:
     """The extreme ones among those kept and one more; of equal ones those with more boxes."""
     sign = -1 if best else 1
-    return sorted([*kept, frame], key=lambda each: (sign * each.score.f1, -len(each.boxes)))[:count]
+    return sorted([*kept, frame], key=lambda each: (sign * each.score.f1, -each.boxes))[:count]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,8 @@ from torch import Tensor
 
 from lidar_mt.data.frames import Frame
 from lidar_mt.data.sensor import Sensor
+from lidar_mt.engine.earlier_results import MADE_WITH, PICTURE
+from lidar_mt.metrics.json_files import write_json
 from lidar_mt.structures.boxes import BOX_SIZE, YAW, W, X, transform_boxes
 from lidar_mt.structures.classes import Classes
 from lidar_mt.structures.grid import Grid
@@ -57,14 +59,24 @@ class FrameWriter:
         self._page = page
         self._recording = recording
 
-    def write(self, name: str, frame: Frame, predictions: dict[str, Any], on_page: bool = True) -> int:
-        """Writes `<name>.json` and `<name>.png`, and adds the frame to the page.
+    def write(
+        self,
+        name: str,
+        frame: Frame,
+        predictions: dict[str, Any],
+        on_page: bool = True,
+        made_with: Mapping[str, Any] | None = None,
+        page_key: str = "",
+    ) -> int:
+        """Adds a frame to the page, and writes `<name>.png` and, when all else is there, `<name>.json`.
 
         Args:
             name: path below the folder, without an ending.
             frame: the points.
             predictions: of the network by task name, for a batch of this frame alone.
             on_page: add it to the page.
+            made_with: goes into the JSON file, see `EarlierResults`.
+            page_key: and what goes onto the page.
 
         Returns:
             Number of boxes.
@@ -72,9 +84,6 @@ class FrameWriter:
         detections = _keep(predictions["detection"][0], self._score_threshold) if "detection" in predictions else None
         surface: Tensor | None = predictions["segmentation"][0] if "segmentation" in predictions else None
         boxes = [] if detections is None else to_rows(detections, self._classes, self._sensor)
-        path = self._out / f"{name}.json"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps({"points": frame.source, "frame": self._sensor.frame, "boxes": boxes}, indent=1))
         if self._pictures:
             figure = draw_bev(
                 frame.points,
@@ -89,16 +98,40 @@ class FrameWriter:
             )
             save_figure(figure, self._out / f"{name}.png")
         if self._page is not None and on_page:
-            self._page.add(name, frame.points, detections, surface, frame.truth_boxes, frame.truth_labels)
+            truth = (frame.truth_boxes, frame.truth_labels)
+            self._page.add(name, frame.points, detections, surface, *truth, made=page_key)
         if self._recording is not None:
             self._recording.add(name, frame.points, detections, surface)
+        content: dict[str, Any] = {"points": frame.source, "frame": self._sensor.frame, "boxes": boxes}
+        if made_with is not None:
+            content |= {MADE_WITH: dict(made_with), PICTURE: self._pictures}
+        write_json(self._out / f"{name}.json", content, indent=1)
         return len(boxes)
 
-    def finish(self) -> Path | None:
-        """Writes the page and completes the recording; returns where the page lies, None without one."""
+    def keep(self, shown: dict[str, Any]) -> None:
+        """Takes over what an earlier page shows of a frame."""
+        if self._page is not None and shown:
+            self._page.keep(shown)
+
+    def finish(self, order: Sequence[str] = ()) -> Path | None:
+        """Writes the page and completes the recording.
+
+        Args:
+            order: names of all frames, as the page shall show them.
+
+        Returns:
+            Where the page lies, None without one.
+        """
         if self._recording is not None:
             self._recording.close()
-        return None if self._page is None else self._page.save(self._out / PAGE)
+        return None if self._page is None else self._page.save(self._out / PAGE, order)
+
+    def stop(self, order: Sequence[str] = ()) -> None:
+        """Writes the page with the frames so far, and leaves no unfinished recording behind."""
+        if self._recording is not None:
+            self._recording.discard()
+        if self._page is not None and self._page.count:
+            self._page.save(self._out / PAGE, order)
 
 
 def to_rows(detections: Detections, classes: Classes, sensor: Sensor | None = None) -> list[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -91,7 +92,12 @@ class SamplePictures(Callback):
         title = batch.tokens[index]
         if trainer.validating or trainer.training:
             title += f"  step {trainer.global_step}"
-        self._keep(trainer, "bev", "val", self._comparison(outputs, batch, index, title))
+        self._keep(
+            trainer,
+            "bev",
+            "val",
+            draw_sample(outputs, batch, index, self.grid, self.classes, title, self.score_threshold),
+        )
         if "segmentation" in outputs and batch.bev_labels is not None:
             surfaces = draw_surfaces(
                 outputs["segmentation"][index], batch.bev_labels[index], self.grid, self.classes, title
@@ -101,20 +107,6 @@ class SamplePictures(Callback):
             target, probability = heatmaps_of(module, batch, index)
             names = [name for group in self.classes.groups for name in group]
             self._keep(trainer, "heatmaps", "heatmaps", draw_heatmaps(target, probability, names, self.grid, title))
-
-    def _comparison(self, outputs: dict[str, Any], batch: Batch, index: int, title: str) -> Any:
-        return draw_comparison(
-            batch.points[index],
-            self.grid,
-            outputs["detection"][index] if "detection" in outputs else None,
-            self.classes,
-            truth_boxes=batch.boxes[index],
-            truth_labels=batch.labels[index],
-            segmentation=outputs.get("segmentation", [None] * len(batch))[index],
-            segmentation_truth=None if batch.bev_labels is None else batch.bev_labels[index],
-            title=title,
-            score_threshold=self.score_threshold,
-        )
 
     def _keep(self, trainer: pl.Trainer, tag: str, file_name: str, figure: Any) -> None:
         save_figure(figure, Path(trainer.default_root_dir) / "pictures" / f"{file_name}_{self._drawn}.png")
@@ -157,18 +149,47 @@ class CurvePictures(Callback):
             show_figure(trainer, "precision_recall", figure)
 
 
+def draw_sample(
+    outputs: Mapping[str, Any],
+    batch: Batch,
+    index: int,
+    grid: Grid,
+    classes: Classes,
+    title: str,
+    score_threshold: float,
+) -> Any:
+    """A sample's truth beside what was predicted of it.
+
+    Args:
+        outputs: predictions by task name, each with one entry per sample.
+        batch: points and truth.
+        index: of the sample.
+        grid: the pillar grid.
+        classes: class names.
+        title: text above the picture.
+        score_threshold: boxes below it are not drawn.
+
+    Returns:
+        A figure of `visualization`.
+    """
+    return draw_comparison(
+        batch.points[index],
+        grid,
+        outputs["detection"][index] if "detection" in outputs else None,
+        classes,
+        truth_boxes=batch.boxes[index],
+        truth_labels=batch.labels[index],
+        segmentation=outputs["segmentation"][index] if "segmentation" in outputs else None,
+        segmentation_truth=None if batch.bev_labels is None else batch.bev_labels[index],
+        title=title,
+        score_threshold=score_threshold,
+    )
+
+
 @torch.no_grad()
 def heatmaps_of(module: LidarMultiTaskModule, batch: Batch, index: int) -> tuple[torch.Tensor, torch.Tensor]:
     """Target and predicted probability (K, H, W) of a sample's heatmaps, classes in the groups' order."""
-    sample = Batch(
-        tokens=batch.tokens[index : index + 1],
-        points=batch.points[index : index + 1],
-        boxes=batch.boxes[index : index + 1],
-        labels=batch.labels[index : index + 1],
-        bev_labels=None,
-        ego_from_lidar=batch.ego_from_lidar[index : index + 1],
-        global_from_ego=batch.global_from_ego[index : index + 1],
-    )
+    sample = batch.one(index)
     output = module(sample.points)["detection"]
     targets = module.tasks["detection"].target(sample)
     assert targets is not None

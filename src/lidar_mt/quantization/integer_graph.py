@@ -156,7 +156,9 @@ class Scatter:
     shape: tuple[int, int]
 
 
-Step = Quantize | Convolution | Add | Concat | Upsample | MaxPool | Scatter
+#: What keeps the scale of its source.
+Kept = Upsample | MaxPool | Scatter
+Step = Quantize | Convolution | Add | Concat | Kept
 
 
 @dataclass(frozen=True)
@@ -181,8 +183,15 @@ class IntegerGraph:
         """Scale and format of every tensor of codes, by name."""
         known: dict[str, Codes] = {}
         for step in self.steps:
-            if isinstance(step, Upsample | MaxPool | Scatter):
+            if isinstance(step, Kept):
                 known[step.name] = known[step.source]
             elif step.codes is not None:
                 known[step.name] = step.codes
         return known
+
+    def split_at_canvas(self) -> tuple[str, tuple[Step, ...]] | None:
+        """Name of the canvas and the steps behind it; None for a network without a scatter."""
+        for place, step in enumerate(self.steps):
+            if isinstance(step, Scatter):
+                return step.name, self.steps[place + 1 :]
+        return None

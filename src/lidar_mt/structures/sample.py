@@ -67,6 +67,18 @@ class Batch:
     def __len__(self) -> int:
         return len(self.tokens)
 
+    def one(self, index: int) -> Batch:
+        """One of the samples, as a batch of its own."""
+        return Batch(
+            tokens=self.tokens[index : index + 1],
+            points=self.points[index : index + 1],
+            boxes=self.boxes[index : index + 1],
+            labels=self.labels[index : index + 1],
+            bev_labels=None if self.bev_labels is None else self.bev_labels[index : index + 1],
+            ego_from_lidar=self.ego_from_lidar[index : index + 1],
+            global_from_ego=self.global_from_ego[index : index + 1],
+        )
+
     def pin_memory(self) -> Batch:
         """A copy in page-locked memory, from which a GPU reads faster; DataLoader calls this."""
         return Batch(

@@ -70,6 +70,11 @@ class RerunRecording:
         self._temporary.replace(self._path)
         return self._path
 
+    def discard(self) -> None:
+        """Leaves nothing behind; an older recording stays as it is."""
+        self._stream.disconnect()
+        self._temporary.unlink(missing_ok=True)
+
     def _log(self, entity: str, content: Any) -> None:
         self._stream.log(f"lidar/{entity}", content)
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
+from lidar_mt.metrics.json_files import write_parts
 from lidar_mt.structures.classes import Classes
 from lidar_mt.structures.grid import Grid
 from lidar_mt.structures.outputs import Detections
@@ -86,6 +87,7 @@ class ViewerPage:
         segmentation: Array | None,
         truth_boxes: Array | None = None,
         truth_labels: Array | None = None,
+        made: str = "",
     ) -> None:
         """Adds a frame.
 
@@ -96,6 +98,7 @@ class ViewerPage:
             segmentation: (H, W) BEV labels over the grid's range, row 0 at the smallest y, or None.
             truth_boxes: (N, 9) annotated boxes, or None.
             truth_labels: (N,) their classes; negative ones are left out.
+            made: kept with the frame, for who reads it again with `read_frames`.
         """
         cloud = _numpy(points)
         frame: dict[str, Any] = {"name": name, "count": len(cloud), **self._pack_points(cloud)}
@@ -106,18 +109,36 @@ class ViewerPage:
         if truth_boxes is not None and truth_labels is not None:
             labels = _numpy(truth_labels)
             frame["truth"] = _rows(_numpy(truth_boxes)[labels >= 0], labels[labels >= 0], None)
+        self._frames.append(frame | ({"made": made} if made else {}))
+
+    @property
+    def count(self) -> int:
+        """Number of frames."""
+        return len(self._frames)
+
+    def keep(self, frame: dict[str, Any]) -> None:
+        """Adds a frame of an earlier page, as `read_frames` gives it."""
         self._frames.append(frame)
 
-    def save(self, path: Path) -> Path:
-        """Writes the page; returns its path."""
-        content = json.dumps({**self._content, "frames": self._frames}, separators=(",", ":"), allow_nan=False)
+    def save(self, path: Path, order: Sequence[str] = ()) -> Path:
+        """Writes the page.
+
+        Args:
+            path: of the HTML file; the folder is made, an older file is replaced in one step.
+            order: names of the frames; those that are not there stay behind them, as they were added.
+
+        Returns:
+            The path.
+
+        Raises:
+            DataError: it cannot be written.
+        """
+        places = {name: place for place, name in enumerate(order)}
+        frames = sorted(self._frames, key=lambda frame: places.get(frame["name"], len(places)))
+        content = json.dumps({**self._content, "frames": frames}, separators=(",", ":"), allow_nan=False)
         # "</script>" in a file name would end the text within the page.
         text = template().replace(_MARK, content.replace("<", "\\u003c"), 1)
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.tmp")
-        temporary.write_text(text, encoding="utf-8")
-        temporary.replace(path)
-        return path
+        return write_parts(path, [text.encode()])
 
     def _pack_points(self, cloud: npt.NDArray[Any]) -> dict[str, Any]:
         inside = np.flatnonzero(((cloud[:, :3] >= self._low) & (cloud[:, :3] <= self._high)).all(axis=1))
@@ -132,6 +153,18 @@ class ViewerPage:
 def template() -> str:
     """The page without data."""
     return resources.files("lidar_mt.visualization").joinpath("viewer.html").read_text(encoding="utf-8")
+
+
+def read_frames(path: Path) -> dict[str, dict[str, Any]]:
+    """The frames of a page by name; none where it is missing or was written by another version."""
+    before, _, after = template().partition(_MARK)
+    try:
+        text = path.read_text(encoding="utf-8")
+        if not (text.startswith(before) and text.endswith(after)):
+            return {}
+        return {frame["name"]: frame for frame in json.loads(text[len(before) : len(text) - len(after)])["frames"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        return {}
 
 
 def _pack_surface(labels: npt.NDArray[Any]) -> dict[str, Any]:

@@ -7,7 +7,6 @@ from torch import Tensor
 from lidar_mt.deploy.artefact import Artefact
 from lidar_mt.deploy.runtimes.base import Runtime
 from lidar_mt.deploy.unsigned import unsigned_graph
-from lidar_mt.quantization.integer_graph import Scatter
 from lidar_mt.quantization.integer_reference import IntegerReference
 from lidar_mt.structures.errors import ArtefactError
 
@@ -20,7 +19,8 @@ class IntegerRuntime(Runtime):
     def __init__(self, artefact: Artefact, threads: int = 1) -> None:
         super().__init__(artefact, threads)
         self._reference = IntegerReference(artefact.graph)
-        self._canvas = next((step.name for step in artefact.graph.steps if isinstance(step, Scatter)), None)
+        parts = artefact.graph.split_at_canvas()
+        self._canvas = None if parts is None else parts[0]
 
     @property
     def exact(self) -> bool:
