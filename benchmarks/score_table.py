@@ -1,8 +1,8 @@
 """One table of the scores of many runs: the same training with several seeds is one row, with its spread.
 
-Run `python benchmarks/score_table.py RUNS`, with the folder that holds the runs (`make sim-benchmark` calls it). It reads what
-`lidar_mt.evaluate` keeps in `RUNS/<name>_seed<N>/published/scores`. Below the means of each form stand the differences to the
-float network of the same seed, as mean and range over the seeds.
+Run `python benchmarks/score_table.py RUNS`, with the folder that holds the runs (`make sim-benchmark` calls it). It
+reads what `lidar_mt.evaluate` keeps in `RUNS/<name>_seed<N>/published/scores`. Below the means of each form stand the
+differences to the float network of the same seed, as mean and range over the seeds.
 """
 
 from __future__ import annotations
