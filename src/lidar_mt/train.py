@@ -50,6 +50,7 @@ from lidar_mt.config.build import (
     write_network_config,
 )
 from lidar_mt.config.changes import report_changes_since
+from lidar_mt.config.monitors import check_monitors
 from lidar_mt.config.stages import read_start, report_quantization, stage_command
 from lidar_mt.data.datamodule import LidarDataModule
 from lidar_mt.data.memory import keep_freed_memory
@@ -82,6 +83,8 @@ def main(cfg: DictConfig) -> None:
         cfg.resume = _resume_path(cfg.resume, folder.parent)
     check_values(cfg)
     match_hardware(cfg)
+    match_monitor(cfg)
+    check_monitors(cfg)
     resumed = None if cfg.resume is None else read_checkpoint(cfg.resume)  # fails before any data is touched
     start = read_start(cfg, sys.argv[1:])
     if not torch.cuda.is_available():
@@ -90,8 +93,8 @@ def main(cfg: DictConfig) -> None:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
 
     datamodule = build_datamodule(cfg)
-    drop_unlabelled_tasks(cfg, datamodule)
-    match_monitor(cfg)
+    if drop_unlabelled_tasks(cfg, datamodule):
+        check_monitors(cfg)  # once more: its names are gone too
     metrics = build_metrics(cfg)
     if resumed is not None:
         report_changes_since(cfg.resume, cfg)
