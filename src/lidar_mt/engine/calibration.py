@@ -17,7 +17,7 @@ from lidar_mt.data.datamodule import LidarDataModule
 from lidar_mt.engine.files import copy_whole
 from lidar_mt.engine.last_checkpoint import mark_finished
 from lidar_mt.engine.lit_module import LidarMultiTaskModule
-from lidar_mt.engine.ranks import largest, leave_together
+from lidar_mt.engine.ranks import end_children, largest, leave_together
 from lidar_mt.engine.stop_signal import Stopped, StopSignal
 from lidar_mt.quantization.modules import quantizers, set_mode
 from lidar_mt.structures.errors import ConfigError, TrainingError
@@ -87,8 +87,8 @@ class Calibration(Callback):
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Gives the signals back, and ends ranks that would wait for this one."""
         self._signal.remove()
-        if trainer.is_global_zero and not isinstance(exception, Stopped) and trainer.strategy.launcher is not None:
-            trainer.strategy.launcher.kill(signal.SIGKILL)
+        if trainer.is_global_zero and not isinstance(exception, Stopped):
+            end_children(trainer)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Gives the signals back."""

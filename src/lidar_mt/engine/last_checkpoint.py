@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
 from lidar_mt.engine.files import previous_of, remove_stale
-from lidar_mt.engine.ranks import largest, leave_together, share_buffers
+from lidar_mt.engine.ranks import end_children, largest, leave_together, share_buffers
 from lidar_mt.engine.stop_signal import Stopped, StopSignal
 
 log = logging.getLogger("lidar_mt.checkpoint")
@@ -143,8 +143,7 @@ class LastCheckpoint(Checkpoint):
         self._signal.remove()
         if not trainer.is_global_zero or isinstance(exception, Stopped):
             return
-        if trainer.strategy.launcher is not None:
-            trainer.strategy.launcher.kill(signal.SIGKILL)
+        end_children(trainer)
         if self.path.is_file():
             print(f"stopped at step {trainer.global_step}; go on with resume={self.path}", flush=True)
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
+from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor, nn
 
@@ -51,6 +53,22 @@ def leave_together(trainer: pl.Trainer, reason: BaseException) -> BaseException:
     said anything.
     """
     return reason if trainer.is_global_zero else SystemExit(0)
+
+
+def end_children(trainer: pl.Trainer) -> None:
+    """Ends the ranks that Lightning started from this process, which would wait for it for ever, and lives on.
+
+    Lightning watches them, and kills this process too within five seconds where one has ended badly: before it has
+    said why it ends, if the seconds are up by then. So they are taken away from it first.
+    """
+    launcher = trainer.strategy.launcher
+    if isinstance(launcher, _SubprocessScriptLauncher):
+        children, launcher.procs[:] = list(launcher.procs), []
+        for child in children:
+            child.kill()
+            child.wait()
+    elif launcher is not None:
+        launcher.kill(signal.SIGKILL)
 
 
 def all_finite(tensors: list[Tensor]) -> bool:
