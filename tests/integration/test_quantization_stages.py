@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -36,6 +37,7 @@ RUN = (
     "float_epochs=3",
 )
 QUICK = ("metric=none", "trainer.precision=32-true")
+TWO = ("trainer.devices=2", "trainer.strategy=ddp")
 #: Two batches of training and one of validation.
 SHORT = (*QUICK, "float_epochs=1", "+trainer.limit_train_batches=2", "+trainer.limit_val_batches=1")
 
@@ -142,18 +144,63 @@ def test_with_rounding_off_the_calibrated_network_is_the_float_one(root):
         assert not torch.equal(one, third)
 
 
-def test_two_ranks_choose_the_scales_of_one(root, monkeypatch):
-    two = ("trainer.devices=2", "trainer.strategy=ddp", "run_name=two")
-    start = f"stage.start={published(root, 'float-best')}"
+def launch(root, monkeypatch, program, *overrides):
+    """A program in a process of its own, which several ranks need."""
     surround(monkeypatch, root)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    command = [sys.executable, "-m", "lidar_mt.train", *RUN, *SHORT, "stage=calibrate", start, *two]
+    command = [sys.executable, "-m", f"lidar_mt.{program}", *overrides]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
     assert done.returncode == 0, done.stderr
+
+
+def test_two_ranks_choose_the_scales_of_one(root, monkeypatch):
+    start = f"stage.start={published(root, 'float-best')}"
+    launch(root, monkeypatch, "train", *RUN, *SHORT, "stage=calibrate", start, *TWO, "run_name=two")
     left, right = state(published(root, "calibrate-last")), state(published(root, "calibrate-last", "two"))
     assert left.keys() == right.keys()
     assert all(torch.equal(left[name], right[name]) for name in left)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("momentum", [0.0, 0.1])
+def test_two_ranks_train_as_one_with_twice_the_batch(root, monkeypatch, tmp_path, momentum):
+    # Segmentation alone: boxes and heatmaps are divided by the objects of a rank's own batch.
+    keys = (*RUN, *SHORT, "stage=qat", f"stage.start={published(root, 'calibrate-best')}", "task.detection.weight=0")
+    keys += ("optimizer.lr=1e-3", f"quant.moving_momentum={momentum}")
+    states = {}
+    for name, ranks in (("one", ("data.batch_size=2",)), ("two", TWO)):
+        run_name, kept = f"run_name={name}_{momentum}", f"+callbacks.kept.folder={tmp_path / name}"
+        target = "+callbacks.kept._target_=tests.helpers.own_parts.KeepRanks"
+        launch(root, monkeypatch, "train", *keys, *ranks, run_name, target, kept)
+        states[name] = [torch.load(path, weights_only=True) for path in sorted((tmp_path / name).iterdir())]
+    (one,), (left, right) = states["one"], states["two"]
+    assert one.keys() == left.keys() == right.keys()
+    assert all(torch.equal(left[key], right[key]) for key in left)  # of both ranks
+    saved = state(published(root, "qat-last", f"two_{momentum}"))
+    assert all(torch.equal(left[key], saved[key]) for key in saved)
+    before = state(published(root, "calibrate-best"))
+    moved = max(float((one[key] - before[key]).abs().max()) for key in before)
+    apart = max(float((one[key] - left[key]).abs().max()) for key in before)
+    assert moved > 1e-3
+    assert apart < 1e-4 * moved
+    assert momentum == 0 or any(not torch.equal(before[key], one[key]) for key in before if key.endswith("scale"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["calibrate", "qat"])
+def test_two_ranks_score_a_quantized_network_as_one(root, run, monkeypatch, tmp_path, stage):
+    if stage == "qat":
+        keys = ("stage=qat", f"stage.start={published(root, 'calibrate-best')}", "run_name=both")
+        launch(root, monkeypatch, "train", *RUN, *SHORT, *TWO, *keys)
+    checkpoint = published(root, f"{stage}-best", "both" if stage == "qat" else "multitask")
+    scores = []
+    for name, ranks in (("one", ()), ("two", TWO)):
+        out, keys = tmp_path / name, (f"stage={stage}", f"checkpoint={checkpoint}")
+        launch(root, monkeypatch, "evaluate", *EVALUATE, *ranks, *keys, f"out={out}")
+        scores.append(json.loads((out / "metrics.json").read_text()))
+    assert scores[0]["detection"]["num_samples"] == 5
+    assert scores[0] == scores[1]
 
 
 @pytest.mark.parametrize(
