@@ -120,8 +120,6 @@ def main(cfg: DictConfig) -> None:
         log.info("%d ranks without synchronised batch norm: each normalises over its own samples", trainer.world_size)
     _run(cfg, trainer, module, datamodule, folder)
     if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-        if cfg.stage.name == "calibrate":
-            publish({name: folder / f"checkpoints/{name}.ckpt" for name in ("best", "last")}, published, "calibrate")
         overrides = [item for item in run.overrides.task if not item.lstrip("+").startswith(("resume=", "debug="))]
         log.info("checkpoints in %s; next: python -m lidar_mt.evaluate %s", published, shlex.join(overrides))
 
@@ -152,7 +150,13 @@ def _callbacks(cfg: DictConfig, folder: Path) -> list[Any]:
     if cfg.stage.name == "calibrate":
         names = ["progress", "pictures", "curves"]
         # The table once more, now with the scales in it.
-        found = [Calibration(folder / "checkpoints", lambda net: report_quantization(cfg, net, folder / TABLE_NAME))]
+        found = [
+            Calibration(
+                folder / "checkpoints",
+                on_chosen=lambda net: report_quantization(cfg, net, folder / TABLE_NAME),
+                on_saved=lambda kept: publish(kept, Path(cfg.paths.published), "calibrate"),
+            )
+        ]
     return found + [item for name in names if (item := instantiate(cfg.callbacks.get(name))) is not None]
 
 

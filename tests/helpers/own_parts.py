@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 
 import torch
@@ -70,3 +72,23 @@ class KeepRanks(Callback):
     def on_train_batch_end(self, trainer, pl_module, outputs, batch, batch_idx):
         self.folder.mkdir(parents=True, exist_ok=True)
         torch.save(pl_module.state_dict(), self.folder / f"{trainer.global_rank}.pt")
+
+
+class SignalAt(Callback):
+    """Sends this process a signal at the n-th batch that rank 0 voxelizes, or, for 0, while a checkpoint is saved."""
+
+    def __init__(self, batch: int, signum: int = signal.SIGTERM) -> None:
+        self.batch, self.signum = batch, signum
+
+    def setup(self, trainer, pl_module, stage):
+        if trainer.is_global_zero:
+            pl_module.voxelizer.register_forward_hook(self._count)
+
+    def on_save_checkpoint(self, trainer, pl_module, checkpoint):
+        if self.batch == 0:
+            os.kill(os.getpid(), self.signum)
+
+    def _count(self, *args):
+        self.batch -= 1
+        if self.batch == 0:
+            os.kill(os.getpid(), self.signum)

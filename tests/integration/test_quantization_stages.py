@@ -38,6 +38,7 @@ RUN = (
 )
 QUICK = ("metric=none", "trainer.precision=32-true")
 TWO = ("trainer.devices=2", "trainer.strategy=ddp")
+PUBLISHED = ["calibrate-best.ckpt", "calibrate-config.yaml", "calibrate-last.ckpt"]
 #: Two batches of training and one of validation.
 SHORT = (*QUICK, "float_epochs=1", "+trainer.limit_train_batches=2", "+trainer.limit_val_batches=1")
 
@@ -144,14 +145,20 @@ def test_with_rounding_off_the_calibrated_network_is_the_float_one(root):
         assert not torch.equal(one, third)
 
 
-def launch(root, monkeypatch, program, *overrides):
-    """A program in a process of its own, which several ranks need."""
+def launch(root, monkeypatch, program, *overrides, status=0):
+    """What a program prints in a process of its own, which several ranks need; nobody of its group is left."""
     surround(monkeypatch, root)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     command = [sys.executable, "-m", f"lidar_mt.{program}", *overrides]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
-    assert done.returncode == 0, done.stderr
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == status, err
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+    return out + err
 
 
 def test_two_ranks_choose_the_scales_of_one(root, monkeypatch):
@@ -160,6 +167,42 @@ def test_two_ranks_choose_the_scales_of_one(root, monkeypatch):
     left, right = state(published(root, "calibrate-last")), state(published(root, "calibrate-last", "two"))
     assert left.keys() == right.keys()
     assert all(torch.equal(left[name], right[name]) for name in left)
+
+
+def calibration(root, run_name, batch=None):
+    """Overrides of a calibration that gets a signal, see `SignalAt`, or none."""
+    keys = (*RUN, *SHORT, "stage=calibrate", f"stage.start={published(root, 'float-best')}", f"run_name={run_name}")
+    if batch is not None:
+        keys += (f"callbacks.pictures={{_target_: tests.helpers.own_parts.SignalAt, batch: {batch}}}",)
+    return keys
+
+
+@pytest.mark.parametrize(
+    "batch", [pytest.param(2, id="observing"), pytest.param(3, marks=pytest.mark.slow, id="validating")]
+)
+def test_a_calibration_that_is_stopped_publishes_nothing_and_is_started_again(root, run, batch):
+    name = f"stopped{batch}"
+    text = run(*calibration(root, name, batch=batch), status=143)
+    assert "SIGTERM: stopped while calibrating; nothing was saved or published, start it again" in text
+    assert "the whole command: python -m lidar_mt.train stage=calibrate " in text
+    assert not published(root, "", name).parent.exists()
+    assert not list((root / "runs" / name).rglob("*.ckpt"))
+    run(*calibration(root, name))
+    assert sorted(path.name for path in published(root, "", name).parent.iterdir()) == PUBLISHED
+
+
+@pytest.mark.slow
+def test_a_signal_while_a_calibration_is_saved_lets_it_publish_all(root, run):
+    run(*calibration(root, "late", batch=0))
+    assert sorted(path.name for path in published(root, "", "late").parent.iterdir()) == PUBLISHED
+
+
+@pytest.mark.slow
+def test_a_calibration_on_two_ranks_stops_at_the_next_batch(root, monkeypatch):
+    text = launch(root, monkeypatch, "train", *calibration(root, "pair", batch=1), *TWO, status=143)
+    assert "start it again" in text
+    assert "observed" not in text, "the ranks have finished observing"
+    assert not published(root, "", "pair").parent.exists()
 
 
 @pytest.mark.slow

@@ -107,9 +107,12 @@ def test_ctrl_c_saves_and_the_next_run_goes_on(data, tmp_path):
 
 
 def test_two_ranks_train_and_stop_by_configuration(data, tmp_path):
-    status, text = stop(start(data, tmp_path, *RUN, *TWO, "run_name=b"), 2, signal.SIGTERM)
+    process = start(data, tmp_path, *RUN, *TWO, "run_name=b")
+    status, text = stop(process, 2, signal.SIGTERM)
     assert status == 143, text
     assert "each normalises over its own samples" in text
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)  # nobody is left of its group
     (last,) = (tmp_path / "b").rglob("last.ckpt")
     stopped = read_checkpoint(last)
     assert 2 <= stopped["global_step"] < 6

@@ -29,7 +29,10 @@ print("lives on", child.returncode)
 """
 
 
-@pytest.mark.parametrize(("how", "status", "text"), [("lives", 0, "lives on -9"), ("is killed", -9, "")])
+@pytest.mark.parametrize(
+    ("how", "status", "text"),
+    [("lives", 0, "lives on -9"), pytest.param("is killed", -9, "", marks=pytest.mark.slow)],
+)
 def test_a_rank_that_ends_the_others_lives_long_enough_to_say_why(how, status, text) -> None:
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-c", SCRIPT, how]
