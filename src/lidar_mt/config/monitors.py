@@ -15,6 +15,7 @@ from lidar_mt.config.instantiate import instantiate
 from lidar_mt.config.nearest import nearest
 from lidar_mt.config.parameters import find_class
 from lidar_mt.engine.logged_names import logged_names
+from lidar_mt.engine.ranks import is_first_process
 from lidar_mt.structures.errors import ConfigError
 
 #: What a `ModelCheckpoint` counts by itself.
@@ -53,7 +54,8 @@ def check_monitors(cfg: DictConfig) -> None:
         meant = _meant(monitor, [*names, *more])
         if any(monitor.startswith(beginning) for beginning in untold):
             hint = f"; is '{meant}' meant?" if meant else ""
-            log.warning("%s=%s: only the first validation will show whether this is logged%s", key, monitor, hint)
+            if is_first_process():
+                log.warning("%s=%s: only the first validation will show whether this is logged%s", key, monitor, hint)
             continue
         known = sorted(names, key=lambda name: (name.count("/"), not name.startswith("val/")))
         there = ", ".join(known[:_SHOWN]) + (", ..." if len(known) > _SHOWN else "")
