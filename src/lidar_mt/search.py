@@ -24,12 +24,14 @@ from pathlib import Path
 from typing import Any
 
 from hydra.core.hydra_config import HydraConfig
-from omegaconf import DictConfig
+from omegaconf import DictConfig, open_dict
 from rich.console import Console
 from rich.table import Table
 
 from lidar_mt.config import program
+from lidar_mt.config.build import match_monitor
 from lidar_mt.config.check import plain
+from lidar_mt.config.monitors import check_monitors
 from lidar_mt.config.search_space import dimensions
 from lidar_mt.engine.study import Study
 from lidar_mt.structures.errors import ConfigError, LidarMtError
@@ -47,6 +49,10 @@ def main(cfg: DictConfig) -> None:
     """Runs trials until there are enough, then reports."""
     folder, search = Path(HydraConfig.get().runtime.output_dir), cfg.hparams_search
     space = dimensions(plain(search.space), plain(cfg))
+    with open_dict(cfg):
+        cfg.paths.run = str(folder)  # which the metrics' settings refer to
+    match_monitor(cfg)
+    check_monitors(cfg)
     study = Study(folder / "study.db", search.name, search.mode, search.startup_trials, cfg.seed)
     if study.done:
         log.info("going on with %d of %d trials in %s", study.done, search.trials, folder)

@@ -50,6 +50,7 @@ from lidar_mt.config.build import (
     write_network_config,
 )
 from lidar_mt.config.changes import report_changes_since
+from lidar_mt.config.monitors import check_monitors
 from lidar_mt.config.stages import read_start, report_quantization, stage_command
 from lidar_mt.data.datamodule import LidarDataModule
 from lidar_mt.data.memory import keep_freed_memory
@@ -82,6 +83,8 @@ def main(cfg: DictConfig) -> None:
         cfg.resume = _resume_path(cfg.resume, folder.parent)
     check_values(cfg)
     match_hardware(cfg)
+    match_monitor(cfg)
+    check_monitors(cfg)
     resumed = None if cfg.resume is None else read_checkpoint(cfg.resume)  # fails before any data is touched
     start = read_start(cfg, sys.argv[1:])
     if not torch.cuda.is_available():
@@ -90,8 +93,8 @@ def main(cfg: DictConfig) -> None:
     pl.seed_everything(cfg.seed, workers=True, verbose=False)
 
     datamodule = build_datamodule(cfg)
-    drop_unlabelled_tasks(cfg, datamodule)
-    match_monitor(cfg)
+    if drop_unlabelled_tasks(cfg, datamodule):
+        check_monitors(cfg)  # once more: its names are gone too
     metrics = build_metrics(cfg)
     if resumed is not None:
         report_changes_since(cfg.resume, cfg)
@@ -117,8 +120,6 @@ def main(cfg: DictConfig) -> None:
         log.info("%d ranks without synchronised batch norm: each normalises over its own samples", trainer.world_size)
     _run(cfg, trainer, module, datamodule, folder)
     if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-        if cfg.stage.name == "calibrate":
-            publish({name: folder / f"checkpoints/{name}.ckpt" for name in ("best", "last")}, published, "calibrate")
         overrides = [item for item in run.overrides.task if not item.lstrip("+").startswith(("resume=", "debug="))]
         log.info("checkpoints in %s; next: python -m lidar_mt.evaluate %s", published, shlex.join(overrides))
 
@@ -149,7 +150,13 @@ def _callbacks(cfg: DictConfig, folder: Path) -> list[Any]:
     if cfg.stage.name == "calibrate":
         names = ["progress", "pictures", "curves"]
         # The table once more, now with the scales in it.
-        found = [Calibration(folder / "checkpoints", lambda net: report_quantization(cfg, net, folder / TABLE_NAME))]
+        found = [
+            Calibration(
+                folder / "checkpoints",
+                on_chosen=lambda net: report_quantization(cfg, net, folder / TABLE_NAME),
+                on_saved=lambda kept: publish(kept, Path(cfg.paths.published), "calibrate"),
+            )
+        ]
     return found + [item for name in names if (item := instantiate(cfg.callbacks.get(name))) is not None]
 
 

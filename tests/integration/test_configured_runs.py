@@ -116,6 +116,7 @@ def test_a_resumed_run_lists_the_keys_that_changed(programs, workspace):
         "trainer.max_epochs=1.5",
         "+model.neck.out_channels.leve4=64",
         "+callbacks.bst.monitor=val/loss",
+        "callbacks.best.monitor=val/NSD",
         "~optimizer",
         "logger=null",
     ],

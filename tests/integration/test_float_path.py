@@ -17,7 +17,10 @@ from omegaconf import OmegaConf
 from PIL import Image
 from tensorboard.plugins.custom_scalar import layout_pb2
 
+from lidar_mt.config import instantiate
+from lidar_mt.config.build import instantiate_metrics
 from lidar_mt.engine.checkpoint import read_checkpoint
+from lidar_mt.engine.logged_names import LEARNING_RATE, logged_names
 
 VERSION = "v1.0-mini"
 COARSE = [
@@ -203,6 +206,12 @@ def test_tensorboard_shows_what_the_training_does(programs, workspace):
         assert steps == sorted(set(steps)), tag
         assert all(math.isfinite(value.value) for value in values), tag
     assert all(0 <= value.value <= 1 for value in events.Scalars("speed/data_share"))
+
+    # What a `monitor` may name, told before there is any data.
+    cfg = OmegaConf.load(run / "config.yaml")
+    told = logged_names({name: instantiate(node) for name, node in cfg.task.items()}, instantiate_metrics(cfg))
+    assert not told.untold
+    assert set(told.names) == {tag for tag in tags["scalars"] if tag.startswith(("train/", "val/"))} | {LEARNING_RATE}
 
     sizes = {}
     for tag in tags["images"]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
@@ -36,6 +37,8 @@ RUN = (
     "float_epochs=3",
 )
 QUICK = ("metric=none", "trainer.precision=32-true")
+TWO = ("trainer.devices=2", "trainer.strategy=ddp")
+PUBLISHED = ["calibrate-best.ckpt", "calibrate-config.yaml", "calibrate-last.ckpt"]
 #: Two batches of training and one of validation.
 SHORT = (*QUICK, "float_epochs=1", "+trainer.limit_train_batches=2", "+trainer.limit_val_batches=1")
 
@@ -142,18 +145,105 @@ def test_with_rounding_off_the_calibrated_network_is_the_float_one(root):
         assert not torch.equal(one, third)
 
 
-def test_two_ranks_choose_the_scales_of_one(root, monkeypatch):
-    two = ("trainer.devices=2", "trainer.strategy=ddp", "run_name=two")
-    start = f"stage.start={published(root, 'float-best')}"
+def launch(root, monkeypatch, program, *overrides, status=0):
+    """What a program prints in a process of its own, which several ranks need; nobody of its group is left."""
     surround(monkeypatch, root)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(sys.path))
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
-    command = [sys.executable, "-m", "lidar_mt.train", *RUN, *SHORT, "stage=calibrate", start, *two]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=300)
-    assert done.returncode == 0, done.stderr
+    command = [sys.executable, "-m", f"lidar_mt.{program}", *overrides]
+    process = subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == status, err
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)
+    return out + err
+
+
+def test_two_ranks_choose_the_scales_of_one(root, monkeypatch):
+    start = f"stage.start={published(root, 'float-best')}"
+    launch(root, monkeypatch, "train", *RUN, *SHORT, "stage=calibrate", start, *TWO, "run_name=two")
     left, right = state(published(root, "calibrate-last")), state(published(root, "calibrate-last", "two"))
     assert left.keys() == right.keys()
     assert all(torch.equal(left[name], right[name]) for name in left)
+
+
+def calibration(root, run_name, batch=None):
+    """Overrides of a calibration that gets a signal, see `SignalAt`, or none."""
+    keys = (*RUN, *SHORT, "stage=calibrate", f"stage.start={published(root, 'float-best')}", f"run_name={run_name}")
+    if batch is not None:
+        keys += (f"callbacks.pictures={{_target_: tests.helpers.own_parts.SignalAt, batch: {batch}}}",)
+    return keys
+
+
+@pytest.mark.parametrize(
+    "batch", [pytest.param(2, id="observing"), pytest.param(3, marks=pytest.mark.slow, id="validating")]
+)
+def test_a_calibration_that_is_stopped_publishes_nothing_and_is_started_again(root, run, batch):
+    name = f"stopped{batch}"
+    text = run(*calibration(root, name, batch=batch), status=143)
+    assert "SIGTERM: stopped while calibrating; nothing was saved or published, start it again" in text
+    assert "the whole command: python -m lidar_mt.train stage=calibrate " in text
+    assert not published(root, "", name).parent.exists()
+    assert not list((root / "runs" / name).rglob("*.ckpt"))
+    run(*calibration(root, name))
+    assert sorted(path.name for path in published(root, "", name).parent.iterdir()) == PUBLISHED
+
+
+@pytest.mark.slow
+def test_a_signal_while_a_calibration_is_saved_lets_it_publish_all(root, run):
+    run(*calibration(root, "late", batch=0))
+    assert sorted(path.name for path in published(root, "", "late").parent.iterdir()) == PUBLISHED
+
+
+@pytest.mark.slow
+def test_a_calibration_on_two_ranks_stops_at_the_next_batch(root, monkeypatch):
+    text = launch(root, monkeypatch, "train", *calibration(root, "pair", batch=1), *TWO, status=143)
+    assert "start it again" in text
+    assert "observed" not in text, "the ranks have finished observing"
+    assert not published(root, "", "pair").parent.exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("momentum", [0.0, 0.1])
+def test_two_ranks_train_as_one_with_twice_the_batch(root, monkeypatch, tmp_path, momentum):
+    # Segmentation alone: boxes and heatmaps are divided by the objects of a rank's own batch.
+    keys = (*RUN, *SHORT, "stage=qat", f"stage.start={published(root, 'calibrate-best')}", "task.detection.weight=0")
+    keys += ("optimizer.lr=1e-3", f"quant.moving_momentum={momentum}")
+    states = {}
+    for name, ranks in (("one", ("data.batch_size=2",)), ("two", TWO)):
+        run_name, kept = f"run_name={name}_{momentum}", f"+callbacks.kept.folder={tmp_path / name}"
+        target = "+callbacks.kept._target_=tests.helpers.own_parts.KeepRanks"
+        launch(root, monkeypatch, "train", *keys, *ranks, run_name, target, kept)
+        states[name] = [torch.load(path, weights_only=True) for path in sorted((tmp_path / name).iterdir())]
+    (one,), (left, right) = states["one"], states["two"]
+    assert one.keys() == left.keys() == right.keys()
+    assert all(torch.equal(left[key], right[key]) for key in left)  # of both ranks
+    saved = state(published(root, "qat-last", f"two_{momentum}"))
+    assert all(torch.equal(left[key], saved[key]) for key in saved)
+    before = state(published(root, "calibrate-best"))
+    moved = max(float((one[key] - before[key]).abs().max()) for key in before)
+    apart = max(float((one[key] - left[key]).abs().max()) for key in before)
+    assert moved > 1e-3
+    assert apart < 1e-4 * moved
+    assert momentum == 0 or any(not torch.equal(before[key], one[key]) for key in before if key.endswith("scale"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stage", ["calibrate", "qat"])
+def test_two_ranks_score_a_quantized_network_as_one(root, run, monkeypatch, tmp_path, stage):
+    if stage == "qat":
+        keys = ("stage=qat", f"stage.start={published(root, 'calibrate-best')}", "run_name=both")
+        launch(root, monkeypatch, "train", *RUN, *SHORT, *TWO, *keys)
+    checkpoint = published(root, f"{stage}-best", "both" if stage == "qat" else "multitask")
+    scores = []
+    for name, ranks in (("one", ()), ("two", TWO)):
+        out, keys = tmp_path / name, (f"stage={stage}", f"checkpoint={checkpoint}")
+        launch(root, monkeypatch, "evaluate", *EVALUATE, *ranks, *keys, f"out={out}")
+        scores.append(json.loads((out / "metrics.json").read_text()))
+    assert scores[0]["detection"]["num_samples"] == 5
+    assert scores[0] == scores[1]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -49,6 +50,7 @@ def start(data, runs, *overrides, program="train"):
         "LIDAR_MT_RUNS": str(runs),
         "OMP_NUM_THREADS": "1",
         "CUDA_VISIBLE_DEVICES": "",
+        "LIDAR_MT_TRUSTED_PACKAGES": "tests",
     }
     return subprocess.Popen(
         [sys.executable, "-m", f"lidar_mt.{program}", *overrides],
@@ -105,9 +107,12 @@ def test_ctrl_c_saves_and_the_next_run_goes_on(data, tmp_path):
 
 
 def test_two_ranks_train_and_stop_by_configuration(data, tmp_path):
-    status, text = stop(start(data, tmp_path, *RUN, *TWO, "run_name=b"), 2, signal.SIGTERM)
+    process = start(data, tmp_path, *RUN, *TWO, "run_name=b")
+    status, text = stop(process, 2, signal.SIGTERM)
     assert status == 143, text
     assert "each normalises over its own samples" in text
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)  # nobody is left of its group
     (last,) = (tmp_path / "b").rglob("last.ckpt")
     stopped = read_checkpoint(last)
     assert 2 <= stopped["global_step"] < 6
@@ -126,6 +131,24 @@ def test_stopped_and_resumed_programs_end_with_the_same_weights(data, tmp_path, 
         step = 4
     finish(start(data, tmp_path, *RUN, *ranks, name, "resume=last"))
     assert_same_weights(weights(tmp_path, "through"), weights(tmp_path, "parts"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("ranks", [ONE, TWO], ids=["one rank", "two ranks"])
+def test_a_loss_that_is_no_number_on_one_rank_stops_all(data, tmp_path, ranks):
+    bad = "task.segmentation.loss._target_=tests.helpers.own_parts.NanOnLastRank"
+    process = start(data, tmp_path, *RUN, *ranks, bad, "callbacks.nan_guard.max_in_a_row=1", "run_name=d")
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 2, err
+    (message,) = re.findall(r"^error: (loss or gradients of step .*)$", err, re.MULTILINE)
+    samples = (2 if ranks is TWO else 1) * r" scene-0061-[0-9]+"
+    wanted = rf"loss or gradients of step 2 are not finite; samples:{samples}\. 2 steps in a row; lower optimizer"
+    assert re.match(wanted, message)
+    assert out.count("The step is left out (1 in a row)") == 1
+    assert "Traceback" not in err
+    assert not (tmp_path / "d/published").exists()
+    with pytest.raises(ProcessLookupError):
+        os.killpg(process.pid, 0)  # nobody is left of its group
 
 
 @pytest.mark.slow

@@ -94,12 +94,17 @@ def build_metrics(cfg: DictConfig) -> dict[str, Any]:
         DataError: the ground truth is missing.
         ConfigError: the split does not belong to the version.
     """
-    metrics = {name: instantiate(node) for name, node in cfg.metric.items() if name in cfg.task}
+    metrics = instantiate_metrics(cfg)
     for metric in metrics.values():
         # Now rather than after the first hours of training.
         if hasattr(metric, "check_data"):
             metric.check_data()
     return metrics
+
+
+def instantiate_metrics(cfg: DictConfig) -> dict[str, Any]:
+    """The configured metric of each configured task; touches no data."""
+    return {name: instantiate(node) for name, node in cfg.metric.items() if name in cfg.task and node is not None}
 
 
 def check_values(cfg: DictConfig) -> None:
@@ -157,10 +162,14 @@ def total_steps(trainer: pl.Trainer, batches: int) -> int:
     return max(1, steps if trainer.max_steps < 0 else min(steps, trainer.max_steps))
 
 
-def drop_unlabelled_tasks(cfg: DictConfig, datamodule: LidarDataModule) -> None:
-    """Takes segmentation out of network, tasks and metrics when nothing in the data set labels the ground."""
+def drop_unlabelled_tasks(cfg: DictConfig, datamodule: LidarDataModule) -> bool:
+    """Takes segmentation out of network, tasks and metrics when nothing in the data set labels the ground.
+
+    Returns:
+        Whether it did.
+    """
     if "segmentation" not in cfg.task or datamodule.has_bev_labels():
-        return
+        return False
     if len(cfg.task) == 1:
         raise DataError(
             f"{datamodule.train_store} has no lidarseg labels, so there is nothing to segment; use task=detection, "
@@ -170,6 +179,7 @@ def drop_unlabelled_tasks(cfg: DictConfig, datamodule: LidarDataModule) -> None:
     with open_dict(cfg):
         for tasks in (cfg.task, cfg.model.head, cfg.metric):
             tasks.pop("segmentation", None)
+    return True
 
 
 def network_config(cfg: DictConfig) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from lidar_mt.data.datamodule import LidarDataModule
 from lidar_mt.engine.files import copy_whole
 from lidar_mt.engine.last_checkpoint import mark_finished
 from lidar_mt.engine.lit_module import LidarMultiTaskModule
-from lidar_mt.engine.ranks import largest, leave_together
+from lidar_mt.engine.ranks import LEAVING_S, end_children, largest, leave_together
 from lidar_mt.engine.stop_signal import Stopped, StopSignal
 from lidar_mt.quantization.modules import quantizers, set_mode
 from lidar_mt.structures.errors import ConfigError, TrainingError
@@ -29,19 +29,32 @@ class Calibration(Callback):
     """Observes before the validation, and saves `best.ckpt` and `last.ckpt`, which are the same, after it.
 
     It belongs into `Trainer.validate`: nothing is trained, so there is no loop, optimizer or gradient to go on with. A
-    calibration that is stopped starts again from the beginning.
+    calibration that is stopped starts again from the beginning. A signal is obeyed until the checkpoints are written;
+    from there on there is nothing left to stop, and all is published.
 
     Args:
         folder: of the checkpoints.
         on_chosen: called on rank 0 with the network, once its scales are chosen.
+        on_saved: called on rank 0 with both checkpoints, by `best` and `last`.
         interval_s: seconds between two lines that say how far it is.
     """
 
-    def __init__(self, folder: Path, on_chosen: Callable[[nn.Module], None], interval_s: float = 15.0) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        on_chosen: Callable[[nn.Module], None],
+        on_saved: Callable[[dict[str, Path]], None],
+        interval_s: float = 15.0,
+    ) -> None:
         self.folder = folder
         self.on_chosen = on_chosen
+        self.on_saved = on_saved
         self.interval_s = interval_s
         self._signal = StopSignal()
+
+    def setup(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
+        """Notes signals from here on; Lightning's own handler, which comes between, calls this one as well."""
+        self._signal.install()
 
     def on_validation_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Observes and chooses.
@@ -73,22 +86,23 @@ class Calibration(Callback):
             self._leave(trainer, self._signal.received)
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Saves."""
+        """Saves and publishes."""
         (signum,) = largest(trainer, self._signal.received)
         self._leave(trainer, signum)
         if trainer.fast_dev_run:  # type: ignore[attr-defined]
             return
-        last = self.folder / "last.ckpt"
-        trainer.save_checkpoint(last, weights_only=True)  # there is no more state than weights and scales
+        saved = {name: self.folder / f"{name}.ckpt" for name in ("best", "last")}
+        trainer.save_checkpoint(saved["last"], weights_only=True)  # there is no more state than weights and scales
         if trainer.is_global_zero:
-            copy_whole(last, self.folder / "best.ckpt")
+            copy_whole(saved["last"], saved["best"])
+            self.on_saved(saved)
             mark_finished(self.folder)
 
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Gives the signals back, and ends ranks that would wait for this one."""
         self._signal.remove()
-        if trainer.is_global_zero and not isinstance(exception, Stopped) and trainer.strategy.launcher is not None:
-            trainer.strategy.launcher.kill(signal.SIGKILL)
+        if trainer.is_global_zero:
+            end_children(trainer, LEAVING_S if isinstance(exception, Stopped) else 0.0)
 
     def teardown(self, trainer: pl.Trainer, pl_module: pl.LightningModule, stage: str) -> None:
         """Gives the signals back."""
@@ -100,6 +114,7 @@ class Calibration(Callback):
             raise ConfigError("calibration needs a LidarDataModule")
         limit = trainer.limit_train_batches
         loader = datamodule.calibration_dataloader(limit if isinstance(limit, int) else None)
+        (fewest,) = largest(trainer, -len(loader))
         started = told = time.monotonic()
         for number, batch in enumerate(loader, start=1):
             module(trainer.strategy.batch_to_device(batch, module.device).points)
@@ -108,10 +123,12 @@ class Calibration(Callback):
                 told, rate = now, number / max(1e-9, now - started)
                 left = (len(loader) - number) / rate / 60
                 print(f"observed {number}/{len(loader)} batches  {rate:.2f} batches/s  {left:.1f} min left", flush=True)
-            if trainer.world_size == 1:
-                self._leave(trainer, self._signal.received)
+            if number <= -fewest:  # the batches that every rank has
+                (signum,) = largest(trainer, self._signal.received)
+                self._leave(trainer, signum)
 
     def _leave(self, trainer: pl.Trainer, signum: int) -> None:
         if signum:
             name = signal.Signals(signum).name
-            raise leave_together(trainer, Stopped(signum, f"{name}: stopped while calibrating; nothing was saved"))
+            message = f"{name}: stopped while calibrating; nothing was saved or published, start it again"
+            raise leave_together(trainer, Stopped(signum, message))

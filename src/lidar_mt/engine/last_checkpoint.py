@@ -12,7 +12,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import Checkpoint
 
 from lidar_mt.engine.files import previous_of, remove_stale
-from lidar_mt.engine.ranks import largest, leave_together, share_buffers
+from lidar_mt.engine.ranks import LEAVING_S, end_children, largest, leave_together, share_buffers
 from lidar_mt.engine.stop_signal import Stopped, StopSignal
 
 log = logging.getLogger("lidar_mt.checkpoint")
@@ -141,10 +141,12 @@ class LastCheckpoint(Checkpoint):
     def on_exception(self, trainer: pl.Trainer, pl_module: pl.LightningModule, exception: BaseException) -> None:
         """Gives the signals back, ends ranks that would wait for this one, and says how to go on."""
         self._signal.remove()
-        if not trainer.is_global_zero or isinstance(exception, Stopped):
+        if not trainer.is_global_zero:
             return
-        if trainer.strategy.launcher is not None:
-            trainer.strategy.launcher.kill(signal.SIGKILL)
+        if isinstance(exception, Stopped):
+            end_children(trainer, LEAVING_S)
+            return
+        end_children(trainer)
         if self.path.is_file():
             print(f"stopped at step {trainer.global_step}; go on with resume={self.path}", flush=True)
 

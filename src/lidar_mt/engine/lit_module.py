@@ -14,6 +14,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torchmetrics import Metric
 
+from lidar_mt.engine.logged_names import LEARNING_RATE, TOTAL
 from lidar_mt.models.multitask import LidarMultiTaskNet
 from lidar_mt.models.quantized_multitask import QuantizedMultiTaskNet
 from lidar_mt.structures.outputs import NetOutput
@@ -90,7 +91,7 @@ class LidarMultiTaskModule(pl.LightningModule):
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
         """One step; logs the total and every term."""
         total, terms = self.loss_terms(self(batch.points), batch)
-        self.log("train/loss", total, prog_bar=True, batch_size=len(batch))
+        self.log(f"train/{TOTAL}", total, prog_bar=True, batch_size=len(batch))
         self.log_dict({f"train/{name}": value for name, value in terms.items()}, batch_size=len(batch))
         return total
 
@@ -98,7 +99,7 @@ class LidarMultiTaskModule(pl.LightningModule):
         """Updates loss and metrics; returns the decoded predictions by task name."""
         output = self(batch.points)
         total, terms = self.loss_terms(output, batch)
-        self.log("val/loss", total, batch_size=len(batch), sync_dist=True)
+        self.log(f"val/{TOTAL}", total, batch_size=len(batch), sync_dist=True)
         self.log_dict({f"val/{name}": value for name, value in terms.items()}, batch_size=len(batch), sync_dist=True)
         return self._evaluation_step(output, batch)
 
@@ -122,7 +123,7 @@ class LidarMultiTaskModule(pl.LightningModule):
         scheduler = self.scheduler_factory(optimizer, total_steps=self.total_steps)
         return {
             "optimizer": optimizer,
-            "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": "optimizer/learning_rate"},
+            "lr_scheduler": {"scheduler": scheduler, "interval": "step", "name": LEARNING_RATE},
         }
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

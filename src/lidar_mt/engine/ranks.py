@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import signal
+import subprocess
 from typing import Any
 
 import pytorch_lightning as pl
 import torch
 import torch.distributed as dist
+from pytorch_lightning.strategies.launchers.subprocess_script import _SubprocessScriptLauncher
 from pytorch_lightning.utilities import rank_zero_only
 from torch import Tensor, nn
 
@@ -44,6 +47,10 @@ def share_buffers(trainer: pl.Trainer, module: nn.Module) -> None:
             dist.broadcast(buffer, src=0)
 
 
+#: Time that ranks get which leave at the same moment as this one.
+LEAVING_S = 30.0
+
+
 def leave_together(trainer: pl.Trainer, reason: BaseException) -> BaseException:
     """What each rank raises when all of them stop for the same reason: rank 0 says why, the others just leave.
 
@@ -51,6 +58,29 @@ def leave_together(trainer: pl.Trainer, reason: BaseException) -> BaseException:
     said anything.
     """
     return reason if trainer.is_global_zero else SystemExit(0)
+
+
+def end_children(trainer: pl.Trainer, grace_s: float = 0.0) -> None:
+    """Ends the ranks that Lightning started from this process, which would wait for it for ever, and lives on.
+
+    Lightning watches them, and kills this process too within five seconds where one has ended badly: before it has
+    said why it ends, if the seconds are up by then. So they are taken away from it first.
+
+    Args:
+        trainer: of rank 0; those of other ranks have no children.
+        grace_s: time that they get to leave by themselves.
+    """
+    launcher = trainer.strategy.launcher
+    if isinstance(launcher, _SubprocessScriptLauncher):
+        children, launcher.procs[:] = list(launcher.procs), []
+        for child in children:
+            try:
+                child.wait(grace_s)
+            except subprocess.TimeoutExpired:
+                child.kill()
+                child.wait()
+    elif launcher is not None and not grace_s:
+        launcher.kill(signal.SIGKILL)
 
 
 def all_finite(tensors: list[Tensor]) -> bool:

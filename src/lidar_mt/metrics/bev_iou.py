@@ -121,13 +121,13 @@ class BevIoU(Metric):
         if batch.bev_labels is not None:
             self.update(predictions, batch.bev_labels)
 
+    @property
+    def score_names(self) -> tuple[str, ...]:
+        """Names of what `compute` returns."""
+        return ("mIoU", *(f"IoU/{name}" for name in self.names), "accuracy", "mean_accuracy")
+
     def compute(self) -> dict[str, float]:
         """Scores all cells since the last reset: mIoU, IoU/<class>, accuracy, mean_accuracy; NaN where undefined."""
         scores = scores_from_confusion(self.matrix)
-        per_class = {f"IoU/{name}": iou for name, iou in zip(self.names, scores.class_iou.tolist(), strict=True)}
-        return {
-            "mIoU": scores.mean_iou.item(),
-            **per_class,
-            "accuracy": scores.accuracy.item(),
-            "mean_accuracy": scores.mean_accuracy.item(),
-        }
+        values = [scores.mean_iou, *scores.class_iou, scores.accuracy, scores.mean_accuracy]
+        return {name: value.item() for name, value in zip(self.score_names, values, strict=True)}

@@ -82,6 +82,16 @@ class DetectionScores:
         }
 
 
+def undefined_names() -> set[str]:
+    """Those of `DetectionScores.flat` that are NaN whatever was scored: a class does not define the error."""
+    return {
+        f"{error[1:]}/{name}"
+        for name, keys in UNDEFINED_ERRORS.items()
+        for error, key in TP_ERRORS.items()
+        if key in keys
+    }
+
+
 def _tp_score(error: float) -> float:
     return max(0.0, 1.0 - error)
 

@@ -14,7 +14,7 @@ from torchmetrics import Metric
 from torchmetrics.utilities import dim_zero_cat
 
 from lidar_mt.metrics.detection_protocol import DETECTION_NAMES, DISTANCES_M, TP_ERRORS
-from lidar_mt.metrics.detection_scores import DetectionScores
+from lidar_mt.metrics.detection_scores import DetectionScores, undefined_names
 from lidar_mt.metrics.eval_boxes import EvalBoxes
 from lidar_mt.metrics.eval_splits import check_tables, resolve_eval_set
 from lidar_mt.metrics.nuscenes_evaluation import evaluate_and_write, evaluate_part, evaluate_results
@@ -153,6 +153,11 @@ class NuScenesDetectionMetric(Metric):
     def update_batch(self, predictions: Sequence[Detections], batch: Batch) -> None:
         """Adds what the detection decoder made of a batch; see `update`."""
         self.update(batch.tokens, predictions, batch.ego_from_lidar, batch.global_from_ego)
+
+    @property
+    def score_names(self) -> tuple[str, ...]:
+        """Names of what `compute` returns, without those that no data set defines, such as the speed of a cone."""
+        return tuple(name for name in _flat_names() if name not in undefined_names())
 
     def compute(self) -> dict[str, float]:
         """Scores everything seen since the last reset.

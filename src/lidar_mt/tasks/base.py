@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lidar_mt.structures.errors import ConfigError
 from lidar_mt.structures.sample import Batch
+from lidar_mt.structures.told_names import told_names
 
 OutputT = TypeVar("OutputT")
 TargetsT = TypeVar("TargetsT")
@@ -28,7 +29,8 @@ class Task(Generic[OutputT, TargetsT, PredictionsT]):
         name: see above.
         weight: see above, >= 0.
         target: builds the targets of a batch; None if the batch holds no labels for this task.
-        loss: compares output and targets; returns scalar terms by name, not yet weighted by the task.
+        loss: compares output and targets; returns scalar terms by name, not yet weighted by the task. Where it has a
+            property `terms`, these are the names.
         decoder: turns output into predictions.
 
     Raises:
@@ -60,6 +62,12 @@ class Task(Generic[OutputT, TargetsT, PredictionsT]):
         if targets is None:
             return {}
         return {f"{self.name}/{term}": value for term, value in self._loss(output, targets).items()}
+
+    @property
+    def term_names(self) -> tuple[str, ...] | None:
+        """Names of what `loss` returns when there are targets; None where the loss does not tell them."""
+        terms = told_names(self._loss, "terms", "__call__")
+        return None if terms is None else tuple(f"{self.name}/{term}" for term in terms)
 
     def decode(self, output: OutputT) -> PredictionsT:
         """Predictions of a batch from the head's output."""

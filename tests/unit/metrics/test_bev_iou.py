@@ -104,3 +104,10 @@ def test_two_ranks_with_an_odd_number_of_samples_equal_one(tmp_path):
     first, second = run_ranks(bev_iou_of_rank, tmp_path, maps, names)
     assert first == second == alone.compute()
     assert np.isfinite(list(first.values())).all()
+
+
+def test_the_names_of_the_scores_are_told_beforehand():
+    metric = BevIoU(["others", "driveable_surface"])
+    metric.update(torch.tensor([0, 1]), torch.tensor([0, 0]))
+    assert metric.score_names == ("mIoU", "IoU/others", "IoU/driveable_surface", "accuracy", "mean_accuracy")
+    assert metric.score_names == tuple(metric.compute())

@@ -66,6 +66,8 @@ def test_batches_give_the_scores_of_the_result_file(root, samples, expected, tmp
     flat = metric.compute()
     same(flat, expected)
     same(flat, metric.detection_scores)
+    undefined = {"AOE/traffic_cone", "AVE/traffic_cone", "AAE/traffic_cone", "AVE/barrier", "AAE/barrier"}
+    assert set(metric.score_names) == set(flat) - undefined
     assert not metric.detection_scores.is_partial
     assert {path.name for path in tmp_path.iterdir()} == {
         "results_nusc.json",

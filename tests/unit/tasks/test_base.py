@@ -85,3 +85,14 @@ def test_a_third_task_needs_no_more_than_three_callables():
 def test_a_negative_weight_is_refused():
     with pytest.raises(ConfigError, match=r"task\.count\.weight"):
         Task("count", -1.0, lambda batch: None, lambda output, wanted: {}, lambda output: output)
+
+
+def test_tasks_tell_the_names_of_their_terms():
+    tasks, batch, output = _configured_tasks(), _batch(with_labels=True), _output()
+    for name, task in tasks.items():
+        assert task.term_names == tuple(task.loss(output[name], task.target(batch)))
+
+
+def test_a_loss_that_tells_no_names_has_none():
+    parts = {"target": lambda batch: None, "decoder": lambda output: output}
+    assert Task("count", 1.0, loss=lambda output, wanted: {"l1": output}, **parts).term_names is None

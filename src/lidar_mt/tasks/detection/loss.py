@@ -56,15 +56,18 @@ class DetectionLoss:
         self.gamma = gamma
         self.clip = clip
 
+    @property
+    def terms(self) -> tuple[str, ...]:
+        """Names of the terms."""
+        return tuple(f"{name}/{kind}" for name in self.names for kind in ("heatmap", "box"))
+
     def __call__(self, output: Sequence[GroupOutput], targets: Sequence[GroupTarget]) -> dict[str, Tensor]:
         """Scalar float32 terms by name; two per class group."""
-        terms = {}
-        for name, maps, target in zip(self.names, output, targets, strict=True):
-            terms[f"{name}/heatmap"] = gaussian_focal_loss(
-                maps.heatmap, target.heatmap, self.alpha, self.gamma, self.clip
-            )
-            terms[f"{name}/box"] = self.box_weight * self._box_loss(maps, target)
-        return terms
+        values = []
+        for maps, target in zip(output, targets, strict=True):
+            heatmap = gaussian_focal_loss(maps.heatmap, target.heatmap, self.alpha, self.gamma, self.clip)
+            values += [heatmap, self.box_weight * self._box_loss(maps, target)]
+        return dict(zip(self.terms, values, strict=True))
 
     def _box_loss(self, output: GroupOutput, target: GroupTarget) -> Tensor:
         """Weighted absolute errors at the centre cells, per object of the batch."""

@@ -29,6 +29,8 @@ class SegmentationLoss:
         ConfigError: the names are not the segmentation classes.
     """
 
+    terms = ("cross_entropy",)
+
     def __init__(self, classes: Classes, class_weights: Mapping[str, float]) -> None:
         if sorted(class_weights) != sorted(classes.segmentation):
             raise ConfigError(
@@ -42,4 +44,4 @@ class SegmentationLoss:
         logits = F.interpolate(output.logits.float(), size=targets.shape[-2:], mode="bilinear", align_corners=False)
         weight = logits.new_tensor(self.class_weights)
         costs = F.cross_entropy(logits, targets, weight=weight, ignore_index=IGNORED, reduction="none")
-        return {"cross_entropy": costs.mean()}
+        return dict(zip(self.terms, [costs.mean()], strict=True))
