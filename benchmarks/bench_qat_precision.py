@@ -66,7 +66,7 @@ def main() -> None:
     for name, found in rows.items():
         forward, backward, update, _ = (statistics.median(column) for column in zip(*found, strict=True))
         total = [sum(row[:3]) for row in found]
-        low, high = statistics.quantiles(total, n=10)[0], statistics.quantiles(total, n=10)[-1]
+        low, high = min(total), max(total)
         print(
             f"{name:9} {statistics.median(total):.2f} s of processor time ({low:.2f} to {high:.2f}), "
             f"forward and losses {forward:.2f}, backward {backward:.2f}, optimizer {update:.2f}"

@@ -29,7 +29,8 @@ def read_groups(runs: Path) -> dict[str, Group]:
         name = re.fullmatch(r"(.*?)(?:_seed)?(\d+)", file.parents[2].name)
         if name is None:
             continue
-        values = msgspec.json.decode(file.read_bytes())["values"]
+        found = msgspec.json.decode(file.read_bytes())["values"]
+        values = {key: value for key, value in found.items() if value is not None}
         groups.setdefault(name[1], {}).setdefault(file.stem, {})[int(name[2])] = values
     return groups
 

@@ -34,7 +34,7 @@ for seed in $SEEDS; do
       resume=(resume=auto)
       if [ "$stage" = calibrate ]; then resume=(); fi
       if [ ! -f "$LIDAR_MT_RUNS/$name/published/$stage-last.ckpt" ]; then
-        run lidar_mt.train stage="$stage" "${resume[@]}" "${keys[@]}" "${length[@]}"
+        run lidar_mt.train stage="$stage" ${resume[@]+"${resume[@]}"} "${keys[@]}" ${length[@]+"${length[@]}"}
       fi
       run lidar_mt.evaluate stage="$stage" "${keys[@]}" out="$BENCHMARK/results/$name/$stage"
     done

@@ -140,6 +140,12 @@ def _writer(cfg: DictConfig, network: Network, frames: Frames) -> FrameWriter:
     return FrameWriter(out, grid, classes, frames.sensor, cfg.score_threshold, cfg.pictures, page, recording)
 
 
+def _next(cfg: DictConfig) -> str:
+    if cfg.rrd:
+        return "the same command starts again, as a recording holds all frames"
+    return f"the same command{' without overwrite=true' if cfg.overwrite else ''} goes on"
+
+
 def _run(cfg: DictConfig, network: Network, frames: Frames) -> None:
     """All frames that are not done; says what was done, or ends the process where a signal asked to stop."""
     out, count = Path(cfg.out), len(frames.names)
@@ -153,7 +159,7 @@ def _run(cfg: DictConfig, network: Network, frames: Frames) -> None:
         log.info("%d of %d frames are done and skipped; overwrite=true computes them again", len(done), count)
     found = run.compute(network.build, functools.partial(_writer, cfg, network, frames), done)
     if found.stopped:
-        print(f"stopped with {found.left} of {count} frames left; the same command goes on", file=sys.stderr)
+        print(f"stopped with {found.left} of {count} frames left; {_next(cfg)}", file=sys.stderr)
         sys.exit(128 + found.stopped)
     log.info(
         "%d frames, %d left out, %d skipped, %d boxes, %.2f s of network per frame; results in %s%s",

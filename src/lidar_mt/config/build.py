@@ -134,8 +134,9 @@ def match_hardware(cfg: DictConfig) -> None:
 
 def match_monitor(cfg: DictConfig) -> None:
     """Lets the mean IoU choose the best checkpoint where no detection score is there to do it."""
-    if "detection" not in cfg.task and cfg.callbacks.best.monitor == "val/NDS":
-        cfg.callbacks.best.monitor = "val/mIoU"
+    best = cfg.callbacks.get("best")
+    if "detection" not in cfg.task and best is not None and best.get("monitor") == "val/NDS":
+        best.monitor = "val/mIoU"
 
 
 def total_steps(trainer: pl.Trainer, batches: int) -> int:

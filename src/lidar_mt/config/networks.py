@@ -61,11 +61,11 @@ class Network:
 
     def voxelizer(self) -> Voxelizer:
         """Points to pillars as the network takes them, in evaluation mode."""
-        if self.artefact is None:
+        if not self.place.exported:
             voxelizer: Voxelizer = instantiate(self._described().model.voxelizer)
             return voxelizer.eval()
-        limits = self.artefact.signature.preprocessing
-        grid = self.artefact.signature.build_grid()
+        signature = self._integers().signature
+        limits, grid = signature.preprocessing, signature.build_grid()
         return Voxelizer(grid, points_per_pillar=limits.points_per_pillar, max_pillars_eval=limits.max_pillars).eval()
 
     def described_by(self, cfg: DictConfig) -> Network:

@@ -108,7 +108,7 @@ def find_named(key: str, name: str, published: Path, arguments: Sequence[str] = 
 
 def shared_arguments(overrides: Sequence[str]) -> list[str]:
     """The arguments that training and export take as well, whatever program they were given to."""
-    return [item for item in overrides if item.lstrip("+~").partition("=")[0] not in _OWN]
+    return [item for item in overrides if item.lstrip("+~").partition("=")[0].split(".")[0] not in _OWN]
 
 
 def _default_runtime(stage: str) -> str:

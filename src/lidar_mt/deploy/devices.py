@@ -26,7 +26,7 @@ class Device(msgspec.Struct, frozen=True):
     source: str
 
 
-_J6 = "as reported of the Journey 6 series, no document of the maker found; memory bandwidth not published"
+_J6 = "as reported of the Journey 6 series, unconfirmed; memory bandwidth not published"
 DEVICES = {
     device.name: device
     for device in (
@@ -57,7 +57,7 @@ DEVICES = {
             68.75,
             204.8,
             "NVIDIA: 275 sparse INT8 TOPS (171 GPU + 105 DLA, NVIDIA/Deep-Learning-Accelerator-SW), dense half of it; "
-            "LPDDR5 204.8 GB/s: 256 bit at 6400 MT/s (AGX Orin Series Technical Brief, quoted, not looked up)",
+            "LPDDR5 204.8 GB/s: 256 bit at 6400 MT/s (AGX Orin Series Technical Brief; unconfirmed)",
         ),
         Device(
             "horizon_j5",

@@ -89,22 +89,23 @@ class InferenceRun:
         """
         found, signal = Found(), StopSignal()
         signal.install()
-        writer = open_writer()
         try:
-            for index in sorted(done & self._on_page):
-                writer.keep(self._earlier.shown(self._frames.names[index]))
-            self._all(build, writer, done, signal, found)
-        except BaseException:
-            with contextlib.suppress(DataError, OSError):  # the first error is the one to tell
+            writer = open_writer()
+            try:
+                for index in sorted(done & self._on_page):
+                    writer.keep(self._earlier.shown(self._frames.names[index]))
+                self._all(build, writer, done, signal, found)
+            except BaseException:
+                with contextlib.suppress(DataError, OSError):  # the first error is the one to tell
+                    writer.stop(self._frames.names)
+                raise
+            if found.left:
+                found.stopped = signal.received
                 writer.stop(self._frames.names)
-            raise
+            else:
+                found.page = writer.finish(self._frames.names)
         finally:
-            signal.remove()
-        if found.left:
-            found.stopped = signal.received
-            writer.stop(self._frames.names)
-        else:
-            found.page = writer.finish(self._frames.names)
+            signal.remove()  # only now: the page may take a while to write
         return found
 
     def _all(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import subprocess
+import time
 from typing import Any
 
 import pytorch_lightning as pl
@@ -68,14 +69,15 @@ def end_children(trainer: pl.Trainer, grace_s: float = 0.0) -> None:
 
     Args:
         trainer: of rank 0; those of other ranks have no children.
-        grace_s: time that they get to leave by themselves.
+        grace_s: time that all of them together get to leave by themselves.
     """
     launcher = trainer.strategy.launcher
     if isinstance(launcher, _SubprocessScriptLauncher):
         children, launcher.procs[:] = list(launcher.procs), []
+        end = time.monotonic() + grace_s
         for child in children:
             try:
-                child.wait(grace_s)
+                child.wait(max(0.0, end - time.monotonic()))
             except subprocess.TimeoutExpired:
                 child.kill()
                 child.wait()

@@ -47,6 +47,9 @@ def write_parts(path: str | Path, parts: Iterable[bytes]) -> Path:
         full = "disk full: " if error.errno in (errno.ENOSPC, errno.EDQUOT) else ""
         message = f"{full}cannot write {target}: {error.strerror}; free space or choose another folder"
         raise DataError(message) from error
+    except BaseException:  # a signal, most likely
+        temporary.unlink(missing_ok=True)
+        raise
     return target
 
 

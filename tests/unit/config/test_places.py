@@ -102,5 +102,14 @@ def test_keys_that_lead_nowhere_name_the_command_as_well(
 
 
 def test_a_command_for_another_program_leaves_out_what_it_does_not_know() -> None:
-    given = ["a=qat", "experiment=demo", "b=x", "+trainer.limit_val_batches=1", "samples=2", "data.version=v", "out=o"]
+    given = [
+        "a=qat",
+        "experiment=demo",
+        "b=x",
+        "+trainer.limit_val_batches=1",
+        "samples=2",
+        "sensor.height_m=2",
+        "data.version=v",
+        "out=o",
+    ]
     assert shared_arguments(given) == ["experiment=demo", "+trainer.limit_val_batches=1", "data.version=v"]
