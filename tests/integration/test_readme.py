@@ -69,6 +69,8 @@ def arguments(command: Documented, frame: Path) -> list[str]:
         file = next(Path("runs/multitask/evaluate_float").glob("*/nuscenes_eval/results_nusc.json"))
         return [word.replace("results=FILE", f"results={file}").replace("out=DIR", "out=scores") for word in words]
     more = (*MORE.get(command.program, ()), *HERE.get(command.program, ()))
+    if "model=detection" in words:
+        more = tuple(item for item in more if not item.startswith("model.head.segmentation"))
     changed = {item.partition("=")[0] for item in more}
     return [*(word for word in words if word.partition("=")[0] not in changed - {"data.version"}), *more]
 
