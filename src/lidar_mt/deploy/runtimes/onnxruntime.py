@@ -87,8 +87,8 @@ def open_session(data: bytes, threads: int, *, optimize: bool = True, optimized:
     """
     ort = _import()
     options = ort.SessionOptions()
-    # Its threads would wait for the next run in a busy loop, at the cost of whatever runs between two frames: a third
-    # of the whole frame on two cores.
+    # Its threads would wait for the next run in a busy loop, at the cost of whatever runs between two frames: a
+    # quarter of the whole frame on two cores.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
