@@ -25,13 +25,13 @@ import logging
 from pathlib import Path
 
 import pytorch_lightning as pl
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 from rich.console import Console
 from rich.table import Table
 
 from lidar_mt.config import instantiate, program
 from lidar_mt.config.build import build_datamodule, build_metrics
+from lidar_mt.config.commands import command_line
 from lidar_mt.config.networks import open_network
 from lidar_mt.config.places import Place, find_configured
 from lidar_mt.engine.console import quiet_lightning
@@ -111,7 +111,7 @@ def _score_network(cfg: DictConfig, out: Path) -> Scored:
         raise ConfigError(
             "data_root=DIR goes with results=FILE; a checkpoint is scored on packed data, see paths.packed"
         )
-    place = find_configured(cfg, HydraConfig.get().overrides.task)
+    place = find_configured(cfg, command_line())
     network = open_network(place, cfg.threads).described_by(cfg)
     split, version = cfg.split, cfg.version
     network.replace_groups(cfg)

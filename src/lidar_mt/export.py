@@ -14,14 +14,13 @@ Useful keys:
 from __future__ import annotations
 
 import logging
-import shlex
 from pathlib import Path
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from lidar_mt.config import instantiate, program
 from lidar_mt.config.build import load_module, read_network_config
+from lidar_mt.config.commands import command_line, told_command
 from lidar_mt.config.networks import integer_parts
 from lidar_mt.config.places import find_configured
 from lidar_mt.config.stages import EXPORTED, QUANTIZED
@@ -36,7 +35,7 @@ def main(cfg: DictConfig) -> None:
     """Writes the artefact and says which operators each runtime computes in integers."""
     if cfg.stage.name not in QUANTIZED:
         raise ConfigError(f"stage={cfg.stage.name} has no integers to export; take stage=qat or stage=calibrate")
-    overrides, out = HydraConfig.get().overrides.task, Path(cfg.out)
+    overrides, out = command_line(), Path(cfg.out)
     checkpoint = find_configured(cfg, overrides).path
     network = read_network_config(checkpoint)
     module = load_module(checkpoint, network)
@@ -50,10 +49,10 @@ def main(cfg: DictConfig) -> None:
     )
     log.info("%s", artefact.report.rstrip())
     kept = [item for item in overrides if not item.startswith(("stage", "overwrite", "out="))]
-    command = ["python", "-m", "lidar_mt.evaluate", "stage=int8", "runtime=onnxruntime", *kept]
+    command = ["stage=int8", "runtime=onnxruntime", *kept]
     if out != Path(cfg.paths.published) / EXPORTED:
         command.append(f"artefact={out}")
-    log.info("exported to %s; next: %s", out, shlex.join(command))
+    log.info("exported to %s; next: %s", out, told_command("evaluate", command))
 
 
 if __name__ == "__main__":

@@ -48,11 +48,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from lidar_mt import __version__
 from lidar_mt.config import instantiate, program
+from lidar_mt.config.commands import command_line
 from lidar_mt.config.networks import Network, open_network
 from lidar_mt.config.places import find_configured
 from lidar_mt.data.dataset import NuScenesLidarDataset
@@ -77,7 +77,7 @@ def main(cfg: DictConfig) -> None:
     """Reads frame by frame, runs the network, writes the results."""
     _check(cfg)
     files = None if cfg.points is None else find_point_files(Path(cfg.points), cfg.recursive)
-    place = find_configured(cfg, HydraConfig.get().overrides.task)
+    place = find_configured(cfg, command_line())
     network = open_network(place, cfg.threads).described_by(cfg)
     frames = _packed(cfg, network) if files is None else _files(cfg, files, network)
     _run(cfg, network, frames)

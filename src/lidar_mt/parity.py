@@ -25,13 +25,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 from rich.console import Console
 from torch import Tensor
 
 from lidar_mt.config import program
 from lidar_mt.config.build import build_datamodule
+from lidar_mt.config.commands import command_line
 from lidar_mt.config.networks import open_network
 from lidar_mt.config.places import find_named
 from lidar_mt.config.subjects import Subject, build_tasks, check_same, load_subject
@@ -52,7 +52,7 @@ log = logging.getLogger("lidar_mt.parity")
 @program("parity")
 def main(cfg: DictConfig) -> None:
     """Compares, prints the worst, writes everything."""
-    arguments = HydraConfig.get().overrides.task
+    arguments = command_line()
     published, out = Path(cfg.paths.published), Path(cfg.out)
     # What is missing is told before anything is loaded.
     places = [find_named(key, cfg[key], published, arguments) for key in ("a", "b")]

@@ -31,6 +31,7 @@ from rich.table import Table
 from lidar_mt.config import program
 from lidar_mt.config.build import match_monitor
 from lidar_mt.config.check import plain
+from lidar_mt.config.commands import command_line, program_words
 from lidar_mt.config.monitors import check_monitors
 from lidar_mt.config.search_space import dimensions
 from lidar_mt.engine.study import Study
@@ -103,7 +104,7 @@ def report(study: Study, folder: Path, monitor: str, log_scaled: list[str]) -> N
 
 def _command(cfg: DictConfig, study: Study, number: int, values: dict[str, Any], folder: Path) -> list[str]:
     own = ("hparams_search", "~hparams_search", "+hparams_search")
-    handed_on = [item for item in HydraConfig.get().overrides.task if not item.startswith(own)]
+    handed_on = [item for item in command_line() if not item.startswith(own)]
     search = cfg.hparams_search
     callback = {
         "storage": study.url,
@@ -115,14 +116,15 @@ def _command(cfg: DictConfig, study: Study, number: int, values: dict[str, Any],
     }
     if any(item.startswith("debug=fast_dev_run") for item in handed_on):
         raise ConfigError("debug=fast_dev_run validates nothing that could be compared; use debug=limit")
-    return [
-        *(sys.executable, "-m", "lidar_mt.train", *handed_on),
+    arguments = [
+        *handed_on,
         *(f"{path}={_quoted(value)}" for path, value in values.items()),
         f"hydra.run.dir={_quoted(str(folder.absolute()))}",
         f"paths.published={_quoted(str(folder.absolute() / 'published'))}",
         "+callbacks.trial._target_=lidar_mt.engine.trial.ReportTrial",
         *(f"+callbacks.trial.{name}={_quoted(value)}" for name, value in callback.items()),
     ]
+    return [sys.executable, *program_words("train", arguments)]
 
 
 def _quoted(value: Any) -> str:

@@ -22,14 +22,12 @@ Nothing is trained. `python -m lidar_mt.train stage=calibrate quant=exceptions -
 from __future__ import annotations
 
 import logging
-import shlex
 import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 from rich import box
 from rich.console import Console
@@ -37,6 +35,7 @@ from rich.table import Table
 
 from lidar_mt.config import program
 from lidar_mt.config.build import NETWORK_KEYS, build_datamodule, load_module, read_network_config
+from lidar_mt.config.commands import command_line, told_command
 from lidar_mt.config.exceptions_file import NAME, override, with_exceptions, write_exceptions
 from lidar_mt.config.places import find_configured, shared_arguments
 from lidar_mt.config.stages import BEFORE, build_net
@@ -128,7 +127,7 @@ def _check(cfg: DictConfig) -> None:
 
 def _load(cfg: DictConfig) -> tuple[LidarMultiTaskModule, LidarDataModule]:
     """The published network, which then stands in `cfg`, and the data."""
-    checkpoint = find_configured(cfg, sys.argv[1:]).path
+    checkpoint = find_configured(cfg, command_line()).path
     network = read_network_config(checkpoint)
     if network.get("quant") is None:
         raise CheckpointError(f"{checkpoint} holds a float network; take one of stage=calibrate or stage=qat")
@@ -203,13 +202,12 @@ def _write_exceptions(
         for rule in study.rules({effect.name: "int16"}):
             notes[rule["pattern"]] = f"alone: SQNR {report.show(effect.rounded.total)} dB"
     path = write_exceptions(out, cfg.quant, rules, notes, head)
-    shared = shared_arguments(HydraConfig.get().overrides.task)
-    kept = [item for item in shared if not item.startswith(("quant=", "stage="))]
-    # Hydra wants all overrides in one piece.
-    command = ["python", "-m", "lidar_mt.train", "stage=calibrate", f"quant={NAME}", *kept, "--config-dir", str(out)]
+    shared = shared_arguments(command_line())
+    kept = [item for item in shared if not item.startswith(("quant=", "stage=", "--config-dir="))]
+    command = told_command("train", ["stage=calibrate", f"quant={NAME}", *kept, f"--config-dir={out}"])
     log.info("ranking in %s, exceptions in %s", out / "sensitivity.txt", path)
     if rules:
-        log.info("to use them: %s\nor add %s", shlex.join(command), override(cfg.quant, rules))
+        log.info("to use them: %s\nor add %s", command, override(cfg.quant, rules))
 
 
 if __name__ == "__main__":

@@ -26,7 +26,6 @@ Useful keys:
 from __future__ import annotations
 
 import logging
-import shlex
 import sys
 from pathlib import Path
 from typing import Any
@@ -50,6 +49,7 @@ from lidar_mt.config.build import (
     write_network_config,
 )
 from lidar_mt.config.changes import report_changes_since
+from lidar_mt.config.commands import command_line, told_command
 from lidar_mt.config.monitors import check_monitors
 from lidar_mt.config.stages import read_start, report_quantization, stage_command
 from lidar_mt.data.datamodule import LidarDataModule
@@ -86,7 +86,7 @@ def main(cfg: DictConfig) -> None:
     match_monitor(cfg)
     check_monitors(cfg)
     resumed = None if cfg.resume is None else read_checkpoint(cfg.resume)  # fails before any data is touched
-    start = read_start(cfg, sys.argv[1:])
+    start = read_start(cfg, command_line())
     if not torch.cuda.is_available():
         keep_freed_memory()
     quiet_lightning()
@@ -120,8 +120,8 @@ def main(cfg: DictConfig) -> None:
         log.info("%d ranks without synchronised batch norm: each normalises over its own samples", trainer.world_size)
     _run(cfg, trainer, module, datamodule, folder)
     if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-        overrides = [item for item in run.overrides.task if not item.lstrip("+").startswith(("resume=", "debug="))]
-        log.info("checkpoints in %s; next: python -m lidar_mt.evaluate %s", published, shlex.join(overrides))
+        overrides = [item for item in command_line() if not item.lstrip("+").startswith(("resume=", "debug="))]
+        log.info("checkpoints in %s; next: %s", published, told_command("evaluate", overrides))
 
 
 def _run(
@@ -139,7 +139,7 @@ def _run(
         else:
             trainer.fit(module, datamodule=datamodule, ckpt_path=cfg.resume, weights_only=True)
     except Stopped as stop:
-        command = stage_command(cfg.stage.name, sys.argv[1:]) if calibrate else _resume_command(folder)
+        command = stage_command(cfg.stage.name, command_line()) if calibrate else _resume_command(folder)
         print(f"{stop.message}\nthe whole command: {command}", flush=True)
         sys.exit(stop.status)
 
@@ -177,10 +177,10 @@ def _resume_path(resume: str | None, runs: Path) -> str | None:
 def _resume_command(folder: Path) -> str:
     """This command, going on from the run's last checkpoint."""
     # Of this job alone, in a multirun.
-    kept = [item for item in HydraConfig.get().overrides.task if not item.lstrip("+").startswith("resume=")]
+    kept = [item for item in command_line() if not item.lstrip("+").startswith("resume=")]
     path = str(folder / "checkpoints" / "last.ckpt")
     plain = path.isascii() and not set(path) & set(" =,'\"()[]{}")
-    return shlex.join(["python", "-m", "lidar_mt.train", *kept, f"resume={path}" if plain else f'resume="{path}"'])
+    return told_command("train", [*kept, f"resume={path}" if plain else f'resume="{path}"'])
 
 
 if __name__ == "__main__":

@@ -5,13 +5,13 @@ It is named by `stage`, `runtime`, `checkpoint` and `artefact`, or in one word: 
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
 from omegaconf import DictConfig
 
+from lidar_mt.config.commands import told_command
 from lidar_mt.config.schema import SCHEMAS, RecipeConfig
 from lidar_mt.config.stages import EXPORTED, QUANTIZED, stage_command
 from lidar_mt.deploy.artefact import SIGNATURE
@@ -138,7 +138,7 @@ def _check_there(place: Place, asked: str, another: str, arguments: Sequence[str
     if place.exported:
         if not (place.path / SIGNATURE).is_file():
             kept = [item for item in shared if not item.startswith("stage=")]
-            export = shlex.join(["python", "-m", "lidar_mt.export", *kept])
+            export = told_command("export", kept)
             raise ArtefactError(
                 f"{asked}: no artefact at {place.path}; run\n{export}\nor name another one with {another}"
             )

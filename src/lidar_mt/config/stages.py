@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,6 +11,7 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from lidar_mt.config.changes import changed_keys, describe
+from lidar_mt.config.commands import told_command
 from lidar_mt.config.instantiate import instantiate
 from lidar_mt.engine.checkpoint import load_network, read_checkpoint
 from lidar_mt.engine.files import previous_of
@@ -111,7 +111,7 @@ def stage_command(stage: str, arguments: Sequence[str]) -> str:
     if f"stage={stage}" not in arguments:  # what belongs to another stage
         left_out += ["stage.", "optimizer", *(["quant"] if stage == "float" else ["trainer.max_epochs"])]
     kept = [item for item in arguments if not item.lstrip("+~").startswith(tuple(left_out))]
-    return shlex.join(["python", "-m", "lidar_mt.train", f"stage={stage}", *kept])
+    return told_command("train", [f"stage={stage}", *kept])
 
 
 def build_net(cfg: DictConfig, start: Start | None = None) -> LidarMultiTaskNet | QuantizedMultiTaskNet:
