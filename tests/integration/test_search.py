@@ -22,7 +22,6 @@ OVERRIDES = [
     "data.batch_size=2",
     "model=segmentation",
     "task=segmentation",
-    "trainer.max_epochs=2",
     "trainer.precision=32-true",
     "callbacks.pictures=null",
     "logger=none",
@@ -35,7 +34,11 @@ OVERRIDES = [
 
 def search(root: Path, *arguments: str) -> subprocess.Popen[str]:
     environment = {**os.environ, "LIDAR_MT_DATA": str(root), "LIDAR_MT_RUNS": str(root / "my runs")}
-    command = [sys.executable, "-m", "lidar_mt.search", *OVERRIDES, *arguments]
+    own = root / "own/experiment"
+    own.mkdir(parents=True, exist_ok=True)
+    (own / "short.yaml").write_text("# @package _global_\ntrainer:\n  max_epochs: 2\n", encoding="utf-8")
+    options = ["experiment=short", "--config-dir", str(own.parent)]
+    command = [sys.executable, "-m", "lidar_mt.search", *OVERRIDES, *arguments, *options]
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
 
 
