@@ -59,6 +59,30 @@ def test_training_reaches_every_weight() -> None:
     assert not still
 
 
+def test_bfloat16_steps_are_close_and_evaluation_stays_exact() -> None:
+    net = quantized(float_net())
+
+    def run(*, training: bool, bf16: bool) -> list[torch.Tensor]:
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            return tree_leaves(net.train(training).forward_pillars(pillars()))
+
+    exact = run(training=False, bf16=False)
+    dense = to_dense(pillars(), PADDED)
+    tensors = {"features": dense.features, "coords": dense.coords}
+    for leaf, rough, result in zip(
+        exact, run(training=False, bf16=True), IntegerReference(net.integer_graph()).outputs(tensors), strict=True
+    ):
+        assert torch.equal(leaf, rough)
+        assert torch.equal(leaf, result)
+    steps = run(training=True, bf16=True)
+    assert not all(torch.equal(leaf, rough) for leaf, rough in zip(exact, steps, strict=True))
+    noise = [(a.float() - b).square().sum() / b.square().sum() for a, b in zip(steps, exact, strict=True)]
+    assert float(torch.stack(noise).mean().detach()) < 0.01
+    sum(leaf.float().square().sum() for leaf in steps).backward()
+    assert all(weight.grad is not None and weight.grad.isfinite().all() for weight in net.parameters())
+    assert {weight.grad.dtype for weight in net.parameters() if weight.grad is not None} == {torch.float32}
+
+
 def test_a_state_loads_into_a_fresh_network() -> None:
     first, second = (
         quantized(float_net(seed=0)),
