@@ -74,6 +74,17 @@ def test_a_misspelt_command_would_be_found(line):
     assert refused(parse("page.md", line))
 
 
+def test_configuration_that_a_page_shows_is_that_of_the_file():
+    blocks = [
+        (page.name, *block.groups())
+        for page in PAGES
+        for block in re.finditer(r"^```yaml\n# (conf/\S+)\n(.*?)^```", page.read_text(encoding="utf-8"), re.M | re.S)
+    ]
+    assert len(blocks) >= 7
+    for page, path, shown in blocks:
+        assert shown in (ROOT / path).read_text(encoding="utf-8"), f"{page} shows {path} as it was"
+
+
 def test_documented_targets_and_variables_are_those_of_the_makefile():
     sources = [ROOT / "Makefile", *(ROOT / "scripts").glob("*.sh")]
     found = {one for path in sources for match in VARIABLES.findall(path.read_text(encoding="utf-8")) for one in match}
