@@ -14,6 +14,7 @@ import torch
 from hydra.core.global_hydra import GlobalHydra
 from torch.utils._pytree import tree_leaves
 
+from lidar_mt.config import networks
 from lidar_mt.config.build import load_module
 from lidar_mt.data.packing import pack_split
 from lidar_mt.deploy.cpu import adds_exactly
@@ -396,6 +397,17 @@ def test_the_exported_network_detects_in_single_files(root, run, exported):
     assert both[0] == both[1]
     assert made_with[0] != made_with[1]
     assert json.dumps(both[0]).count('"score"') > 10
+
+
+def test_a_checkpoint_is_exported_for_a_runtime_only_where_a_frame_is_left(root, run, monkeypatch):
+    frame = next((root / "nuscenes/samples/LIDAR_TOP").glob("*.pcd.bin"))
+    keys = (f"points={frame}", "stage=calibrate", "runtime=integer", f"out={root / 'again'}")
+    exported = []
+    build = networks.build_artefact
+    monkeypatch.setattr(networks, "build_artefact", lambda *a, **k: exported.append(a) or build(*a, **k))
+    assert "1 frames, 0 left out, 0 skipped" in run(*keys, program="infer")
+    assert "0 frames, 0 left out, 1 skipped" in run(*keys, program="infer")
+    assert len(exported) == 1
 
 
 @pytest.mark.parametrize(

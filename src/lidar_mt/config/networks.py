@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -25,6 +26,8 @@ from lidar_mt.models.voxelizer import Voxelizer
 from lidar_mt.structures.classes import Classes
 from lidar_mt.structures.errors import ArtefactError, ConfigError
 
+_NO_INTEGERS = "a float network has no integers; take a checkpoint of stage=calibrate or stage=qat"
+
 log = logging.getLogger("lidar_mt.config")
 
 
@@ -36,14 +39,28 @@ class Network:
         place: where it was found.
         config: its own configuration: the groups of `NETWORK_KEYS`, `num_sweeps` and, quantized, `quant`; None for an
             artefact that carries none.
-        artefact: of a runtime; None for torch.
+        read: what an exported network's folder holds; None for a checkpoint.
         threads: processor threads of the runtime.
     """
 
     place: Place
     config: DictConfig | None
-    artefact: Artefact | None
+    read: Artefact | None
     threads: int
+
+    @functools.cached_property
+    def artefact(self) -> Artefact | None:
+        """What a runtime computes; None for torch. A checkpoint is exported in memory when this is first asked for.
+
+        Raises:
+            ArtefactError: the network gives no integers.
+            CheckpointError: the checkpoint is damaged.
+        """
+        if self.place.exported or self.place.runtime == TORCH:
+            return self.read
+        config = self._described()
+        parts = integer_parts(load_module(self.place.path, config))
+        return build_artefact(*parts, instantiate(config.classes), num_sweeps=config.num_sweeps)
 
     @property
     def num_sweeps(self) -> int:
@@ -54,8 +71,8 @@ class Network:
 
     def classes(self) -> Classes:
         """What its outputs mean."""
-        if self.artefact is not None:
-            return self.artefact.signature.build_classes()
+        if self.place.exported:
+            return self._integers().signature.build_classes()
         classes: Classes = instantiate(self._described().classes)
         return classes
 
@@ -82,7 +99,7 @@ class Network:
         config = OmegaConf.create({key: cfg[key] for key in NETWORK_KEYS})
         config.num_sweeps = self.num_sweeps
         check_fits(self._integers(), config, folder)
-        return Network(self.place, config, self.artefact, self.threads)
+        return Network(self.place, config, self.read, self.threads)
 
     def replace_groups(self, cfg: DictConfig) -> None:
         """Puts the network's own groups in the place of a configuration's."""
@@ -123,15 +140,15 @@ class Network:
 
 
 def open_network(place: Place, threads: int | None = None) -> Network:
-    """Reads what a place holds; a checkpoint for a runtime is exported in memory.
+    """Reads what a place says of its network; the weights of a checkpoint are read when they are needed.
 
     Args:
         place: from `config.places`.
         threads: processor threads of a runtime; None takes torch's.
 
     Raises:
-        CheckpointError: the checkpoint or its description is missing or damaged.
-        ArtefactError: the artefact is missing or damaged, or the network gives no integers.
+        CheckpointError: the checkpoint's description is missing or damaged.
+        ArtefactError: the artefact is missing or damaged.
         ConfigError: the checkpoint holds a float network, and the place asks for a runtime.
     """
     threads = threads or torch.get_num_threads()
@@ -140,11 +157,9 @@ def open_network(place: Place, threads: int | None = None) -> Network:
         config = _own_config(artefact, place.path)
         return Network(place, config, artefact, threads)
     config = read_network_config(place.path)
-    if place.runtime == TORCH:
-        return Network(place, config, None, threads)
-    parts = integer_parts(load_module(place.path, config))
-    artefact = build_artefact(*parts, instantiate(config.classes), num_sweeps=config.num_sweeps)
-    return Network(place, config, artefact, threads)
+    if place.runtime != TORCH and config.get("quant") is None:
+        raise ConfigError(_NO_INTEGERS)
+    return Network(place, config, None, threads)
 
 
 def integer_parts(module: LidarMultiTaskModule) -> tuple[QuantizedMultiTaskNet, Voxelizer]:
@@ -154,7 +169,7 @@ def integer_parts(module: LidarMultiTaskModule) -> tuple[QuantizedMultiTaskNet, 
         ConfigError: the module is a float one.
     """
     if not isinstance(module.net, QuantizedMultiTaskNet):
-        raise ConfigError("a float network has no integers; take a checkpoint of stage=calibrate or stage=qat")
+        raise ConfigError(_NO_INTEGERS)
     voxelizer: Any = module.voxelizer
     return module.net, voxelizer
 
