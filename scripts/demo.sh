@@ -22,6 +22,7 @@ run lidar_mt.train stage=float experiment=demo
 run lidar_mt.evaluate stage=float experiment=demo out="$results/float"
 run lidar_mt.train stage=calibrate experiment=demo
 run lidar_mt.evaluate stage=calibrate experiment=demo out="$results/calibrate"
+run lidar_mt.sensitivity stage=calibrate experiment=demo samples=4
 run lidar_mt.train stage=qat experiment=demo trainer.max_epochs=1
 run lidar_mt.evaluate stage=qat experiment=demo out="$results/qat"
 run lidar_mt.export experiment=demo overwrite=true

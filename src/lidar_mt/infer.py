@@ -162,12 +162,12 @@ def _run(cfg: DictConfig, network: Network, frames: Frames) -> None:
         print(f"stopped with {found.left} of {count} frames left; {_next(cfg)}", file=sys.stderr)
         sys.exit(128 + found.stopped)
     log.info(
-        "%d frames, %d left out, %d skipped, %d boxes, %.2f s of network per frame; results in %s%s",
+        "%d frames, %d left out, %d skipped, %d boxes, %s; results in %s%s",
         found.computed,
         found.left_out,
         len(done),
         found.boxes,
-        found.seconds / max(found.computed, 1),
+        found.speed(),
         out,
         f", open {found.page} in a browser" if found.page else "",
     )

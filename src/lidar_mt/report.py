@@ -15,9 +15,11 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 
 from lidar_mt.config import program
+from lidar_mt.config.commands import told_command
+from lidar_mt.config.places import shared_arguments
 from lidar_mt.engine.board_reading import read_curves
 from lidar_mt.metrics.json_files import write_parts
 from lidar_mt.metrics.scoreboard import SCORES, Score, comparison_rows, read_scores
@@ -27,6 +29,19 @@ from lidar_mt.visualization.training_curves import draw_training_curves
 
 log = logging.getLogger("lidar_mt.report")
 
+#: Program and arguments that make a part.
+_MADE_BY = {
+    "scores": ("evaluate", "stage=float"),
+    "pictures": ("evaluate", "stage=float"),
+    "curves": ("train", "stage=float"),
+    "parity": ("parity",),
+    "sensitivity": ("sensitivity", "stage=calibrate"),
+    "compile estimate": ("compile", "target=ethos_u85"),
+    "configuration": ("train", "stage=float"),
+}
+#: Of them, those that take what a training takes; and what of it belongs to one training alone.
+_WITH_RECIPE = ("evaluate", "train", "parity", "sensitivity")
+_OF_A_RUN = ("stage", "resume=", "debug=", "trainer.max_", "optimizer", "quant", "run_name=")
 _TRAINED = ("float", "qat")
 _CHARTS = {
     "loss": ("train/loss", "val/loss"),
@@ -47,20 +62,29 @@ def main(cfg: DictConfig) -> None:
     missing = [
         name
         for name, added in (
-            ("scores: python -m lidar_mt.evaluate", _add_scores(page, scores)),
-            ("pictures: python -m lidar_mt.evaluate", _add_pictures(page, scores)),
-            ("curves: python -m lidar_mt.train", _add_curves(page, run)),
-            ("parity: python -m lidar_mt.parity", _add_parity(page, run)),
-            ("sensitivity: python -m lidar_mt.sensitivity", _add_sensitivity(page, run)),
-            ("compile estimate: python -m lidar_mt.compile", _add_compiled(page, published)),
-            ("configuration: python -m lidar_mt.train", _add_configuration(page, run)),
+            ("scores", _add_scores(page, scores)),
+            ("pictures", _add_pictures(page, scores)),
+            ("curves", _add_curves(page, run)),
+            ("parity", _add_parity(page, run)),
+            ("sensitivity", _add_sensitivity(page, run)),
+            ("compile estimate", _add_compiled(page, published)),
+            ("configuration", _add_configuration(page, run)),
         )
         if not added
     ]
     write_parts(out, [page.text().encode()])
     for name in missing:
-        log.info("not there: %s run_name=%s", name, cfg.run_name)
+        log.info("no %s yet; %s", name, _command(name, cfg.run_name, run))
     log.info("%s, %.1f MB; it opens in any browser, without a network", out, out.stat().st_size / 1e6)
+
+
+def _command(part: str, run_name: str, run: Path) -> str:
+    """The command that adds a part, with what the newest training run was given."""
+    program, *own = _MADE_BY[part]
+    overrides = sorted(run.glob("*/*/.hydra/overrides.yaml"), key=lambda path: path.parents[1].name)
+    given = [str(item) for item in OmegaConf.load(overrides[-1])] if overrides and program in _WITH_RECIPE else []
+    kept = [item for item in shared_arguments(given) if not item.lstrip("+").startswith(_OF_A_RUN)]
+    return told_command(program, [*own, *kept, f"run_name={run_name}"])
 
 
 def _add_scores(page: HtmlPage, scores: list[Score]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 
 import numpy as np
@@ -189,6 +190,7 @@ def test_a_stopped_run_goes_on_and_ends_as_one_that_ran_through(infer, clouds, m
     assert (ended, read) == (0, [3, 4])
     assert "3 of 5 frames are done and skipped" in text
     assert "2 frames, 0 left out, 3 skipped" in text
+    assert re.search(r"0\.\d\d\d s of network per frame, \d+\.\d\d s for the first one", text)
     assert (out / "b.json").stat().st_mtime_ns == before
     assert results(out) == results(out.parent / "through")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import time
@@ -372,7 +373,12 @@ def test_the_exported_network_has_the_scores_of_the_calibrated_one(compared, roo
     assert len(scores("calibrate")) > 5
     assert scores("float") != scores("calibrate")
     assert scores("int8 onnxruntime") == pytest.approx(scores("calibrate"), abs=0.0 if adds_exactly() else 0.5)
-    run(f"out={root / 'report.html'}", program="report")
+    told = run(f"out={root / 'report.html'}", program="report")
+    assert "no compile estimate yet; python -m lidar_mt.compile target=ethos_u85 run_name=multitask" in told
+    for command in re.findall(r"no (?:parity|sensitivity) yet; python -m lidar_mt\.(.*)", told):
+        program, *words = shlex.split(command)
+        run(*words, "--cfg", "job", program=program)
+        assert set(RUN[:1]) <= set(words), "what the run was trained with"
     page = (root / "report.html").read_text(encoding="utf-8")
     assert ">Scores on " in page
     assert "int8 onnxruntime" in page

@@ -111,10 +111,11 @@ def _head(report: BoardReport) -> Iterator[str]:
 
 def _bounds(bounds: Sequence[Bound]) -> Iterator[str]:
     yield "roofline: bounds from published peaks, no device reaches them, and none of these is a measurement"
-    yield f"  {'device':56s} {'compute':>10s} {'memory':>10s} {'at least':>10s}"
+    wide = max((len(one.device.title) for one in bounds), default=0)
+    yield f"  {'device':{wide}s} {'compute':>10s} {'memory':>10s} {'at least':>10s}"
     for one in bounds:
         memory = "unknown" if one.memory_ms is None else f"{one.memory_ms:.2f} ms"
-        yield f"  {one.device.title:56s} {one.compute_ms:7.2f} ms {memory:>10s} {one.least_ms:7.2f} ms"
+        yield f"  {one.device.title:{wide}s} {one.compute_ms:7.2f} ms {memory:>10s} {one.least_ms:7.2f} ms"
     yield from (f"  {one.device.name}: {one.device.source}" for one in bounds)
 
 

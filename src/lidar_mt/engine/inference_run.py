@@ -6,7 +6,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +31,7 @@ class Found:
         computed: frames that went through the network.
         left_out: damaged ones.
         boxes: of all computed frames.
-        seconds: in the network [s].
+        seconds: of each computed frame in the network [s]; the first one's includes what a runtime sets up then.
         left: frames that a signal left undone.
         stopped: number of that signal, 0 where the run came to its end.
         page: the page that was written, or None.
@@ -40,10 +40,19 @@ class Found:
     computed: int = 0
     left_out: int = 0
     boxes: int = 0
-    seconds: float = 0.0
+    seconds: list[float] = field(default_factory=list)
     left: int = 0
     stopped: int = 0
     page: Path | None = None
+
+    def speed(self) -> str:
+        """Time in the network, the first frame apart."""
+        if not self.seconds:
+            return "no frame left to compute"
+        first, others = self.seconds[0], self.seconds[1:]
+        if not others:
+            return f"{first:.2f} s of network, its set-up included"
+        return f"{sum(others) / len(others):.3f} s of network per frame, {first:.2f} s for the first one"
 
 
 class InferenceRun:
@@ -142,7 +151,7 @@ class InferenceRun:
         made_with = self._made_with(index)
         started = time.perf_counter()
         predictions: dict[str, Any] = module.predict([torch.from_numpy(frame.merged)])
-        found.seconds += time.perf_counter() - started
+        found.seconds.append(time.perf_counter() - started)
         key, shown = self._earlier.page_key(made_with), index in self._on_page
         found.boxes += writer.write(self._frames.names[index], frame, predictions, shown, made_with, key)
         found.computed += 1
