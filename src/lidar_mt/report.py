@@ -15,11 +15,20 @@ import logging
 from collections.abc import Iterable
 from pathlib import Path
 
+import msgspec
 from omegaconf import DictConfig, OmegaConf
 
 from lidar_mt.config import program
 from lidar_mt.config.commands import told_command
 from lidar_mt.config.places import shared_arguments
+from lidar_mt.deploy.board_report import (
+    FLAGGED_SHARE,
+    BoardReport,
+    bound_rows,
+    decode_report,
+    slowest_rows,
+    total_rows,
+)
 from lidar_mt.engine.board_reading import read_curves
 from lidar_mt.metrics.json_files import write_parts
 from lidar_mt.metrics.scoreboard import SCORES, Score, comparison_rows, read_scores
@@ -48,6 +57,8 @@ _CHARTS = {
     "validation": ("val/NDS", "val/mAP", "val/mIoU"),
     "learning rate": ("optimizer/learning_rate",),
 }
+#: Layers of a compiled network that the page shows at once.
+_SLOWEST = 12
 _KINDS = {"best": "found best", "worst": "found worst"}
 
 
@@ -102,7 +113,9 @@ def _add_pictures(page: HtmlPage, scores: list[Score]) -> bool:
     if not names:
         return False
     page.section("Frames")
-    page.paragraph("The frames whose boxes the first network found best and worst; truth left, prediction right.")
+    page.paragraph(
+        f"The frames whose boxes {drawn[0].name} found best and worst; truth left, prediction right. A click enlarges."
+    )
     # The network to start from, and the one that is deployed, or as near as there is.
     shown = list(dict.fromkeys([drawn[0].name, drawn[-1].name]))
     for name in names:
@@ -130,7 +143,7 @@ def _add_curves(page: HtmlPage, run: Path) -> bool:
         if not found:
             page.section("Training")
         figure = draw_training_curves(charts, f"stage {stage}")
-        page.figure(figure, f"{stage}: {len(folders)} run{'s' * (len(folders) > 1)}, smoothed over 25 points")
+        page.figure(figure, f"{stage}: {len(folders)} run{'s' * (len(folders) > 1)}")
         found = True
     return found
 
@@ -145,8 +158,10 @@ def _add_parity(page: HtmlPage, run: Path) -> bool:
     if folder is None:
         return False
     page.section("Parity")
+    told = (folder / "parity.txt").read_text(encoding="utf-8")
+    page.paragraph(" ".join(told.partition("\n\n")[0].splitlines()))
     page.pictures([(path, path.stem.replace("_", " ")) for path in sorted(folder.glob("*.png"))])
-    page.text_block("every output and layer", (folder / "parity.txt").read_text(encoding="utf-8"))
+    page.text_block("every output and layer", told)
     return True
 
 
@@ -164,12 +179,32 @@ def _add_compiled(page: HtmlPage, published: Path) -> bool:
     reports = sorted(published.glob("compiled/*/report.txt"))
     if reports:
         page.section("Compiled")
-        page.paragraph("Estimates of compilers, and bounds where a table says so; measured where it says measured.")
+        page.paragraph("An estimate is the compiler's model of the device, not a run of it. What was measured says so.")
     for path in reports:
         text = path.read_text(encoding="utf-8")
         page.heading(text.partition("\n")[0])
-        page.text_block("in total, bounds and every layer", text)
+        try:
+            _add_board(page, decode_report(path.with_name("report.json").read_bytes()))
+        except (OSError, msgspec.MsgspecError):
+            log.warning("%s is missing or of another version; compile again", path.with_name("report.json"))
+        page.text_block("every layer, and the sources of the bounds", text)
     return bool(reports)
+
+
+def _add_board(page: HtmlPage, report: BoardReport) -> None:
+    page.table([], total_rows(report), words=True)
+    flagged = len(report.flagged())
+    share = f"{FLAGGED_SHARE:.0%} of the time"
+    page.paragraph(
+        f"The {_SLOWEST} slowest of {len(report.layers)} layers; "
+        + (f"! marks {flagged} above {share}." if flagged else f"none takes more than {share}.")
+    )
+    page.table(
+        ["layer", "operators", "ms", "share", "bound ms", "MMAC", "MAC use", "SRAM ms", "DRAM ms"],
+        slowest_rows(report, _SLOWEST),
+    )
+    page.paragraph("Roofline: bounds from published peaks. No device reaches them, and none of these is a measurement.")
+    page.table(["device", "computing", "memory", "at least"], bound_rows(report))
 
 
 def _add_configuration(page: HtmlPage, run: Path) -> bool:

@@ -97,6 +97,41 @@ def describe_report(report: BoardReport) -> str:
     return "\n".join((*_head(report), "", *_bounds(report.bounds), "", *_cpu(report), "", *_layers(report))) + "\n"
 
 
+def total_rows(report: BoardReport) -> list[tuple[str, str]]:
+    """What it holds for, and the compiler's figures, by name."""
+    figures = {key.replace("_", " "): _number(value) for key, value in report.totals.items()}
+    processor = ", ".join(f"{one.kind} {one.name}: {one.reason}" for one in report.cpu_operators) or "none"
+    return [*report.hardware.items(), *figures.items(), ("operators left to the processor", processor)]
+
+
+def bound_rows(report: BoardReport) -> list[tuple[str, str, str, str]]:
+    """Device, and what computing, memory and both take at least."""
+    return [
+        (one.device.title, f"{one.compute_ms:.2f} ms", _milliseconds(one.memory_ms), f"{one.least_ms:.2f} ms")
+        for one in report.bounds
+    ]
+
+
+def slowest_rows(report: BoardReport, count: int) -> list[tuple[str, ...]]:
+    """The layers that take longest: name, operators, ms, share, bound, MMAC, use of the multipliers, SRAM and DRAM."""
+    total = sum(layer.ms for layer in report.layers) or 1.0
+    slowest = sorted(report.layers, key=lambda layer: -layer.ms)[:count]
+    return [
+        (
+            layer.name + " !" * (layer in report.flagged()),
+            layer.kinds,
+            f"{layer.ms:.3f}",
+            f"{layer.ms / total:.1%}",
+            _optional(layer.bound_ms),
+            f"{layer.macs / 1e6:.1f}",
+            "" if layer.mac_use is None else f"{layer.mac_use:.0%}",
+            _optional(layer.sram_ms),
+            _optional(layer.dram_ms),
+        )
+        for layer in slowest
+    ]
+
+
 def _head(report: BoardReport) -> Iterator[str]:
     yield f"target {report.target}: {report.latency_ms:.2f} ms a frame ({report.nature}), {report.macs / 1e9:.2f} GMAC"
     yield from (f"  {key}: {value}" for key, value in report.hardware.items())
@@ -114,7 +149,7 @@ def _bounds(bounds: Sequence[Bound]) -> Iterator[str]:
     wide = max((len(one.device.title) for one in bounds), default=0)
     yield f"  {'device':{wide}s} {'compute':>10s} {'memory':>10s} {'at least':>10s}"
     for one in bounds:
-        memory = "unknown" if one.memory_ms is None else f"{one.memory_ms:.2f} ms"
+        memory = _milliseconds(one.memory_ms)
         yield f"  {one.device.title:{wide}s} {one.compute_ms:7.2f} ms {memory:>10s} {one.least_ms:7.2f} ms"
     yield from (f"  {one.device.name}: {one.device.source}" for one in bounds)
 
@@ -141,6 +176,10 @@ def _layers(report: BoardReport) -> Iterator[str]:
             f"{layer.name:64s} {layer.place:5s} {layer.ms:8.3f} {layer.ms / total:6.1%} {least:>8s} "
             f"{layer.macs / 1e6:8.1f} {use:>7s} {sram:>8s} {dram:>8s}  {layer.kinds}{mark}"
         )
+
+
+def _milliseconds(value: float | None) -> str:
+    return "unknown" if value is None else f"{value:.2f} ms"
 
 
 def _optional(value: float | None) -> str:

@@ -23,14 +23,21 @@ h2 {{ margin: 2.5rem 0 .75rem; font-size: 1.2rem; padding-bottom: .3rem;
 h3 {{ margin: 1.25rem 0 .5rem; font-size: 1rem; }}
 p, figcaption {{ color: {palette.INK_MUTED}; margin: .4rem 0; max-width: 60rem; }}
 nav a {{ color: #7fd1ff; margin-right: 1rem; }}
-.scroll {{ overflow-x: auto; }}
+.scroll {{ overflow-x: auto; margin-bottom: .8rem; }}
 table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; background: {palette.PANEL}; }}
 th, td {{ padding: .35rem .7rem; text-align: right; white-space: nowrap; border-bottom: 1px solid #222c3b; }}
-th:first-child, td:first-child {{ text-align: left; }}
-th {{ color: {palette.INK_MUTED}; font-weight: 600; }}
+th:first-child, td:first-child, .words td {{ text-align: left; }}
+.words td:last-child {{ white-space: normal; }}
+th {{ color: {palette.INK_MUTED}; font-weight: 600; white-space: normal; }}
 td small {{ color: {palette.INK_MUTED}; }}
 figure {{ margin: 1rem 0; }}
 img {{ max-width: 100%; height: auto; border-radius: 4px; }}
+figure input {{ position: absolute; opacity: 0; }}
+figure label {{ cursor: zoom-in; display: block; }}
+figure input:focus-visible + img {{ outline: 2px solid #7fd1ff; }}
+figure:has(input:checked) {{ grid-column: 1 / -1; }}
+figure:has(input:checked) label {{ cursor: zoom-out; }}
+figure:has(input:checked) img {{ width: 100%; }}
 .pair {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(34rem, 1fr)); gap: 1rem; }}
 pre {{ overflow-x: auto; background: {palette.PANEL}; padding: .8rem; font-size: .8rem; line-height: 1.4; }}
 summary {{ cursor: pointer; color: {palette.INK_MUTED}; }}
@@ -63,18 +70,19 @@ class HtmlPage:
         """Plain text."""
         self._parts.append(f"<p>{_escape(text)}</p>")
 
-    def table(self, header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    def table(self, header: Sequence[str], rows: Sequence[Sequence[str]], words: bool = False) -> None:
         """A table; what stands behind a line break in a cell is set small.
 
         Args:
-            header: column titles.
+            header: column titles; none leaves their row out.
             rows: cells as text, as many in each as there are columns.
+            words: cells are text, which is set from the left, and not numbers.
         """
         head = "".join(f"<th>{_cell(name)}</th>" for name in header)
         body = "".join("<tr>" + "".join(f"<td>{_cell(cell)}</td>" for cell in row) + "</tr>" for row in rows)
-        self._parts.append(
-            f'<div class="scroll"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
-        )
+        head = f"<thead><tr>{head}</tr></thead>" if header else ""
+        kind = ' class="words"' if words else ""
+        self._parts.append(f'<div class="scroll"><table{kind}>{head}<tbody>{body}</tbody></table></div>')
 
     def figure(self, figure: Figure, caption: str) -> None:
         """A figure of this package, as a PNG inside the page."""
@@ -108,12 +116,15 @@ class HtmlPage:
 def _image(data: bytes, caption: str) -> str:
     encoded = base64.b64encode(data).decode("ascii")
     text = _escape(caption)
-    return f'<figure><img src="data:image/png;base64,{encoded}" alt="{text}"><figcaption>{text}</figcaption></figure>'
+    # A box that is ticked, without a script: the style sheet makes its picture as wide as the page.
+    picture = f'<input type="checkbox" aria-label="enlarge"><img src="data:image/png;base64,{encoded}" alt="{text}">'
+    return f"<figure><label>{picture}</label><figcaption>{text}</figcaption></figure>"
 
 
 def _cell(text: str) -> str:
     first, newline, rest = text.partition("\n")
-    return _escape(first) + (f"<br><small>{_escape(rest)}</small>" if newline else "")
+    # A long name may break behind an underscore.
+    return _escape(first).replace("_", "_<wbr>") + (f"<br><small>{_escape(rest)}</small>" if newline else "")
 
 
 def _escape(text: str) -> str:

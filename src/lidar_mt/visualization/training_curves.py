@@ -12,6 +12,8 @@ from lidar_mt.visualization.figure import new_figure
 
 _LINES = ("#7fd1ff", "#fc9719", "#72de83", "#ff8fd0", "#ffed5f")
 _SMOOTHED = 25
+#: Lines of so many points are drawn as they are.
+_UNSMOOTHED = 2 * _SMOOTHED
 
 
 def draw_training_curves(charts: Mapping[str, Mapping[str, Sequence[tuple[int, float]]]], title: str) -> Figure:
@@ -27,7 +29,9 @@ def draw_training_curves(charts: Mapping[str, Mapping[str, Sequence[tuple[int, f
     for index, (name, lines) in enumerate(charts.items()):
         axes = figure.add_subplot(1, len(charts), index + 1)
         axes.set_facecolor(palette.PANEL)
-        axes.set_title(name, color=palette.INK, fontsize=10)
+        smooth = any(len(points) > _UNSMOOTHED for points in lines.values())
+        title_of = f"{name}, mean of {_SMOOTHED} points" if smooth else name
+        axes.set_title(title_of, color=palette.INK, fontsize=10)
         axes.tick_params(colors=palette.INK_MUTED, labelsize=8)
         axes.grid(color=palette.GRID_LINE, alpha=0.4, linewidth=0.6)
         axes.set_xlabel("step", color=palette.INK_MUTED, fontsize=8)
@@ -44,7 +48,7 @@ def draw_training_curves(charts: Mapping[str, Mapping[str, Sequence[tuple[int, f
 def _draw_line(axes: object, name: str, points: Sequence[tuple[int, float]], colour: str) -> None:
     steps, values = np.array([p[0] for p in points]), np.array([p[1] for p in points], float)
     plot = axes.plot  # type: ignore[attr-defined]
-    if len(values) <= 2 * _SMOOTHED:
+    if len(values) <= _UNSMOOTHED:
         plot(steps, values, color=colour, label=name, linewidth=1.5, marker="o" if len(values) < 30 else None, ms=3)
         return
     kernel = np.ones(_SMOOTHED) / _SMOOTHED

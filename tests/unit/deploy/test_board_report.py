@@ -2,7 +2,17 @@ from __future__ import annotations
 
 import json
 
-from lidar_mt.deploy.board_report import BoardReport, CpuOperator, Layer, decode_report, describe_report, encode_report
+from lidar_mt.deploy.board_report import (
+    BoardReport,
+    CpuOperator,
+    Layer,
+    bound_rows,
+    decode_report,
+    describe_report,
+    encode_report,
+    slowest_rows,
+    total_rows,
+)
 from lidar_mt.deploy.devices import DEVICES, bound
 from lidar_mt.deploy.graph_cost import GraphCost
 
@@ -37,3 +47,24 @@ def test_the_text_says_what_is_a_bound_and_what_was_left_over() -> None:
     assert "operators left to the processor: 1\n  Conv2D out: no floats" in text
     assert "DRAM traffic MB: 1,234" in text
     assert "operators left to the processor: none" in describe_report(report(1.0))
+
+
+def test_rows_for_a_page() -> None:
+    one = report(1.0, 6.0, 2.0, left=(CpuOperator("Conv2D", "out", "no floats"),))
+    assert dict(total_rows(one)) == {
+        "clock": "1 GHz",
+        "DRAM traffic MB": "1,234",
+        "cycles": "1,000,000",
+        "operators left to the processor": "Conv2D out: no floats",
+    }
+    slowest = slowest_rows(one, 2)
+    assert [row[:4] for row in slowest] == [
+        ("layer1 !", "Conv2D", "6.000", "66.7%"),
+        ("layer2", "Conv2D", "2.000", "22.2%"),
+    ]
+    assert slowest[0][6] == "50%"
+    text = describe_report(one)
+    for title, *times in bound_rows(one):
+        (line,) = (line for line in text.splitlines() if line.startswith(f"  {title} "))
+        assert line.split()[-2:] == times[-1].split()
+        assert times[1] in line

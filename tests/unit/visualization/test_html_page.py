@@ -21,7 +21,7 @@ class Reader(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         self.seen.append((tag, dict(attrs)))
-        if tag not in ("meta", "br", "img"):
+        if tag not in ("meta", "br", "wbr", "img", "input"):
             self.open.append(tag)
 
     def handle_endtag(self, tag: str) -> None:
@@ -44,6 +44,7 @@ def test_a_page_is_whole_and_needs_no_network(tmp_path: Path) -> None:
     page = HtmlPage("a <title> & more", "note")
     page.section("first")
     page.table(["name", "NDS\n%"], [["float", "50.00"], ["qat", "49.88\n(-0.12)"]])
+    page.table([], [["clock", "1000 MHz"]], words=True)
     page.section("second")
     page.heading("small")
     page.paragraph("1 < 2")
@@ -53,6 +54,8 @@ def test_a_page_is_whole_and_needs_no_network(tmp_path: Path) -> None:
     reader = read(page)
     tags = [tag for tag, _ in reader.seen]
     assert tags.count("img") == 2
+    assert tags.count("input") == 2, "a box to tick for each picture, which makes it large"
+    assert tags.count("thead") == 1
     assert "script" not in tags
     assert "link" not in tags
     assert "<script>alert(1)</script>" in reader.words
