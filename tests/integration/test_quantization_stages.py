@@ -213,7 +213,7 @@ def test_a_signal_while_a_calibration_is_saved_lets_it_publish_all(root, run):
 
 @pytest.mark.slow
 def test_a_calibration_on_two_ranks_stops_at_the_next_batch(root, monkeypatch):
-    longer = ("data.calibration_batches=5", "trainer.limit_train_batches=5")  # three and two for the ranks
+    longer = ("data.calibration_batches=5", "++trainer.limit_train_batches=5")  # three and two for the ranks
     text = launch(root, monkeypatch, "train", *calibration(root, "pair", batch=1), *longer, *TWO, status=143)
     assert "start it again" in text
     assert "observed" not in text, "the ranks have finished observing"
