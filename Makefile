@@ -15,7 +15,7 @@ SPLITS ?= train val
 RAW ?= data/nuscenes
 PACKED ?= data/packed
 DEMO ?= demo
-# spconv is only there to be compared with, cluster (Ray) and sweep to be tested, deploy (290 MB installed) for the
+# spconv is only there to be compared with, cluster (Ray) and sweep to be tested, deploy (390 MB installed) for the
 # parity of the runtimes; `make EXTRAS=dev ...` does without them.
 EXTRAS ?= dev,spconv,cluster,sweep,deploy
 JOBS ?= 2
