@@ -360,6 +360,9 @@ BOUNDS: dict[str, float] = {
     "float_epochs": 1,
     "samples": 1,
     "threads": 1,
+    "target.threads": 1,
+    "target.repeats": 1,
+    "target.arena_cache_size": 0,
 }
 
 #: Keys that may not be null although their type allows it: the schedule's length comes from them.

@@ -5,14 +5,13 @@ from __future__ import annotations
 import msgspec
 
 from lidar_mt.deploy.graph_cost import GraphCost
-from lidar_mt.structures.errors import ConfigError
 
 
 class Device(msgspec.Struct, frozen=True):
     """A device.
 
     Attributes:
-        name: as chosen in configurations.
+        name: in one word.
         title: for people.
         tera_macs: peak of dense 8-bit multiply-accumulates [10^12 / s]: half of the published TOPS.
         gigabytes_per_s: peak of the external memory; None where nothing is published.
@@ -27,36 +26,40 @@ class Device(msgspec.Struct, frozen=True):
 
 
 _J6 = "as reported of the Journey 6 series, unconfirmed; memory bandwidth not published"
+_ARM = "https://www.arm.com/products/silicon-ip-cpu/ethos"
+_VELA = "of Vela's Arm/vela.ini (https://gitlab.arm.com/artificial-intelligence/ethos-u/ethos-u-vela)"
 DEVICES = {
     device.name: device
     for device in (
         Device(
             "ethos_u85_2048",
-            "Arm Ethos-U85, 2048 MACs at 1 GHz, 2 x DRAM",
+            "Arm Ethos-U85, 2048 MACs at 1 GHz, DRAM of 24 GB/s",
             2.048,
             24.0,
-            "Arm: 128 to 2048 MACs per cycle, 4 TOPS at 1 GHz; DRAM as Vela's Ethos_U85_SYS_DRAM_High states it",
+            f"Arm: 128 to 2048 MACs per cycle, 4 TOPS at 1 GHz ({_ARM}/ethos-u85); "
+            f"DRAM: Ethos_U85_SYS_DRAM_High {_VELA}",
         ),
         Device(
             "ethos_u85_512",
-            "Arm Ethos-U85, 512 MACs at 1 GHz, 1 x DRAM",
+            "Arm Ethos-U85, 512 MACs at 1 GHz, DRAM of 12 GB/s",
             0.512,
             12.0,
-            "Arm: as above; DRAM as Vela's Ethos_U85_SYS_DRAM_Mid states it",
+            "Arm: as above; DRAM: Ethos_U85_SYS_DRAM_Mid of the same file",
         ),
         Device(
             "ethos_u65_512",
-            "Arm Ethos-U65, 512 MACs at 1 GHz",
+            "Arm Ethos-U65, 512 MACs at 1 GHz, DRAM of 3.75 GB/s",
             0.512,
             3.75,
-            "Arm: 1 TOPS at 1 GHz (2020); DRAM as Vela's Ethos_U65_High_End states it",
+            f"Arm: 1 TOPS at 1 GHz, 2020 ({_ARM}/ethos-u65); DRAM: Ethos_U65_High_End {_VELA}",
         ),
         Device(
             "jetson_orin",
             "NVIDIA Jetson AGX Orin 64 GB, GPU and two DLAs, MAXN, dense",
             68.75,
             204.8,
-            "NVIDIA: 275 sparse INT8 TOPS (171 GPU + 105 DLA, NVIDIA/Deep-Learning-Accelerator-SW), dense half of it; "
+            "NVIDIA: 275 sparse INT8 TOPS (171 GPU + 105 DLA, https://github.com/NVIDIA/Deep-Learning-Accelerator-SW), "
+            "dense half of it; "
             "LPDDR5 204.8 GB/s: 256 bit at 6400 MT/s (AGX Orin Series Technical Brief; unconfirmed)",
         ),
         Device(
@@ -96,13 +99,6 @@ class Bound(msgspec.Struct, frozen=True):
     def least_ms(self) -> float:
         """The larger of both."""
         return max(self.compute_ms, self.memory_ms or 0.0)
-
-
-def find_device(name: str) -> Device:
-    """A device by name; raises ConfigError for an unknown one."""
-    if name not in DEVICES:
-        raise ConfigError(f"target.device={name}: expected one of {sorted(DEVICES)}")
-    return DEVICES[name]
 
 
 def bound(device: Device, cost: GraphCost) -> Bound:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lidar_mt.deploy.artefact import Artefact
 from lidar_mt.deploy.board_report import BoardReport
-from lidar_mt.deploy.devices import DEVICES, Bound, bound
+from lidar_mt.deploy.devices import DEVICES, Bound, Device, bound
 from lidar_mt.deploy.graph_cost import GraphCost
 
 
@@ -35,7 +35,10 @@ class Target(ABC):
         """
 
 
-def bounds(cost: GraphCost, first: str | None = None) -> tuple[Bound, ...]:
-    """Roofline of all known devices; that of the target, if it is one of them, stands first."""
-    ordered = sorted(DEVICES.values(), key=lambda device: device.name != first)
-    return tuple(bound(device, cost) for device in ordered)
+def bounds(cost: GraphCost, own: Device | None = None) -> tuple[Bound, ...]:
+    """Roofline of all known devices; the target's own stands first, under its published name if it is one of them."""
+    known = list(DEVICES.values())
+    if own is None:
+        return tuple(bound(device, cost) for device in known)
+    first = next((device for device in known if device.title == own.title), own)
+    return tuple(bound(device, cost) for device in (first, *(device for device in known if device != first)))

@@ -55,7 +55,7 @@ class OpenVinoTarget(Target):
             macs=cost.total_macs,
             totals={"GMAC_per_s": cost.total_macs / latency / 1e6, "blob_KiB": (folder / BLOB).stat().st_size / 1024},
             layers=tuple(self._layers(counted, feed, precisions, cost, border)),
-            cpu_operators=(),
+            cpu_operators=None,
             bounds=bounds(cost),
             files=(BLOB,),
         )

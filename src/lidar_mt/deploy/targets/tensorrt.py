@@ -33,7 +33,7 @@ class TensorRtTarget(Target):
 
     def compile(self, artefact: Artefact, folder: Path) -> BoardReport:
         """See `Target.compile`."""
-        trt = _import()
+        # What no installation mends is told first.
         if not torch.cuda.is_available():
             raise ConfigError("target=tensorrt needs an NVIDIA GPU, and torch finds none; take target=openvino here")
         if artefact.signature.scheme != "s8_symmetric":
@@ -41,6 +41,7 @@ class TensorRtTarget(Target):
                 f"target=tensorrt knows no zero points, but this network has quant.scheme={artefact.signature.scheme}; "
                 "calibrate and train it with quant.scheme=s8_symmetric"
             )
+        trt = _import()
         logger = trt.Logger(trt.Logger.WARNING)
         engine = _build(trt, logger, artefact.from_canvas)
         (folder / ENGINE).write_bytes(engine)
@@ -54,7 +55,7 @@ class TensorRtTarget(Target):
             macs=cost.total_macs,
             totals={"GMAC_per_s": cost.total_macs / latency / 1e6},
             layers=(),
-            cpu_operators=(),
+            cpu_operators=None,
             bounds=bounds(cost),
             files=(ENGINE,),
         )
@@ -97,5 +98,5 @@ def _import() -> Any:
     try:
         import tensorrt
     except ImportError as error:
-        raise ConfigError("target=tensorrt needs tensorrt and an NVIDIA GPU; run `pip install tensorrt`") from error
+        raise ConfigError("target=tensorrt needs the package tensorrt; run `pip install tensorrt`") from error
     return tensorrt
