@@ -21,17 +21,11 @@ from omegaconf import DictConfig, OmegaConf
 from lidar_mt.config import program
 from lidar_mt.config.commands import told_command
 from lidar_mt.config.places import shared_arguments
-from lidar_mt.deploy.board_report import (
-    FLAGGED_SHARE,
-    BoardReport,
-    bound_rows,
-    decode_report,
-    slowest_rows,
-    total_rows,
-)
+from lidar_mt.deploy.board_report import FLAGGED_SHARE, BoardReport, decode_report
+from lidar_mt.deploy.board_text import bound_rows, notes, roofline_note, slowest_rows, total_rows
 from lidar_mt.engine.board_reading import read_curves
 from lidar_mt.metrics.json_files import write_parts
-from lidar_mt.metrics.scoreboard import SCORES, Score, comparison_rows, read_scores
+from lidar_mt.metrics.scoreboard import SCORES, Score, comparison_rows, is_source, read_scores
 from lidar_mt.structures.errors import DataError
 from lidar_mt.visualization.html_page import HtmlPage
 from lidar_mt.visualization.training_curves import draw_training_curves
@@ -78,7 +72,7 @@ def main(cfg: DictConfig) -> None:
             ("curves", _add_curves(page, run)),
             ("parity", _add_parity(page, run)),
             ("sensitivity", _add_sensitivity(page, run)),
-            ("compile estimate", _add_compiled(page, published)),
+            ("compile estimate", _add_compiled(page, published, cfg.run_name)),
             ("configuration", _add_configuration(page, run)),
         )
         if not added
@@ -175,35 +169,54 @@ def _add_sensitivity(page: HtmlPage, run: Path) -> bool:
     return True
 
 
-def _add_compiled(page: HtmlPage, published: Path) -> bool:
+def _add_compiled(page: HtmlPage, published: Path, run_name: str) -> bool:
     reports = sorted(published.glob("compiled/*/report.txt"))
     if reports:
         page.section("Compiled")
         page.paragraph("An estimate is the compiler's model of the device, not a run of it. What was measured says so.")
     for path in reports:
+        report, wrong = _read_board(path.with_name("report.json"), published)
+        if report is None or wrong:
+            target = path.parent.name if report is None else report.target
+            own = [] if target == path.parent.name else [f"out={path.parent}"]
+            again = told_command("compile", [f"target={target}", f"run_name={run_name}", *own, "overwrite=true"])
+            log.warning("%s is %s; compile again: %s", path.parent, wrong, again)
+            page.heading(f"target {target}")
+            page.paragraph(f"{path.parent} is {wrong}; compile again: {again}")
+            continue
         text = path.read_text(encoding="utf-8")
         page.heading(text.partition("\n")[0])
-        try:
-            _add_board(page, decode_report(path.with_name("report.json").read_bytes()))
-        except (OSError, msgspec.MsgspecError):
-            log.warning("%s is missing or of another version; compile again", path.with_name("report.json"))
+        _add_board(page, report)
         page.text_block("every layer, and the sources of the bounds", text)
     return bool(reports)
 
 
+def _read_board(path: Path, published: Path) -> tuple[BoardReport | None, str]:
+    """A compiler's report, and what is wrong with it: it must be of an artefact that is still there, unchanged."""
+    try:
+        report = decode_report(path.read_bytes())
+    except (OSError, msgspec.MsgspecError):
+        return None, "not complete, or of another version"
+    fits = is_source(published / report.source_name, report.source)
+    return report, "" if fits else "of another network" if report.source else "of an older version"
+
+
 def _add_board(page: HtmlPage, report: BoardReport) -> None:
     page.table([], total_rows(report), words=True)
-    flagged = len(report.flagged())
-    share = f"{FLAGGED_SHARE:.0%} of the time"
-    page.paragraph(
-        f"The {_SLOWEST} slowest of {len(report.layers)} layers; "
-        + (f"! marks {flagged} above {share}." if flagged else f"none takes more than {share}.")
-    )
-    page.table(
-        ["layer", "operators", "ms", "share", "bound ms", "MMAC", "MAC use", "SRAM ms", "DRAM ms"],
-        slowest_rows(report, _SLOWEST),
-    )
-    page.paragraph("Roofline: bounds from published peaks. No device reaches them, and none of these is a measurement.")
+    for note in notes(report):
+        page.paragraph(note)
+    if report.layers:
+        flagged = len(report.flagged())
+        share = f"{FLAGGED_SHARE:.0%} of the time"
+        page.paragraph(
+            f"The {min(_SLOWEST, len(report.layers))} slowest of {len(report.layers)} layers; "
+            + (f"! marks {flagged} above {share}." if flagged else f"none takes more than {share}.")
+        )
+        page.table(
+            ["layer", "operators", "ms", "share", "bound ms", "MMAC", "MAC use", "SRAM ms", "DRAM ms"],
+            slowest_rows(report, _SLOWEST),
+        )
+    page.paragraph(roofline_note(report))
     page.table(["device", "computing", "memory", "at least"], bound_rows(report))
 
 

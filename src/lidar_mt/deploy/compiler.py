@@ -6,25 +6,32 @@ import shutil
 import tempfile
 from pathlib import Path
 
+import msgspec
+
 from lidar_mt.deploy.artefact import Artefact
-from lidar_mt.deploy.board_report import describe_report, encode_report
+from lidar_mt.deploy.board_report import BoardReport, encode_report
+from lidar_mt.deploy.board_text import describe_report
 from lidar_mt.deploy.targets.base import Target
+from lidar_mt.metrics.scoreboard import digest
 from lidar_mt.structures.errors import ArtefactError
 
 REPORT_TEXT, REPORT_JSON = "report.txt", "report.json"
 
 
-def compile_artefact(artefact: Artefact, target: Target, folder: Path, *, overwrite: bool = False) -> str:
+def compile_artefact(
+    artefact: Artefact, target: Target, folder: Path, *, source: Path | None = None, overwrite: bool = False
+) -> BoardReport:
     """Writes the compiled network and its report, all or nothing.
 
     Args:
         artefact: what was exported.
         target: what to compile for.
         folder: to write.
+        source: folder that the artefact was read from; the report says which one it was.
         overwrite: replace a compiled network that is there already.
 
     Returns:
-        The report as text.
+        The report, which is in the folder as JSON and as text.
 
     Raises:
         ConfigError: the compiler or the hardware is missing.
@@ -38,10 +45,11 @@ def compile_artefact(artefact: Artefact, target: Target, folder: Path, *, overwr
         made = Path(scratch, "compiled")
         made.mkdir()
         report = target.compile(artefact, made)
-        text = describe_report(report)
-        (made / REPORT_TEXT).write_text(text)
+        if source is not None:
+            report = msgspec.structs.replace(report, source=digest(source), source_name=source.resolve().name)
+        (made / REPORT_TEXT).write_text(describe_report(report), encoding="utf-8")
         (made / REPORT_JSON).write_bytes(encode_report(report))
         if folder.exists():
             shutil.rmtree(folder)
         made.rename(folder)
-    return text
+    return report

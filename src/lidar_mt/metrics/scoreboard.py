@@ -78,6 +78,14 @@ def digest(source: Path) -> str:
     return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
+def is_source(source: Path, found: str) -> bool:
+    """Whether a checkpoint or artefact is there and still has the digest that was found."""
+    try:
+        return bool(found) and digest(source) == found
+    except OSError:
+        return False
+
+
 def write_score(folder: Path, score: Score) -> Path:
     """Writes `<name>.json`.
 
