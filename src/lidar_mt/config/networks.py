@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from lidar_mt.config.build import NETWORK_KEYS, load_module, read_network_config
 from lidar_mt.config.instantiate import instantiate
-from lidar_mt.config.places import TORCH, Place
+from lidar_mt.config.places import TORCH, Place, naming_command
 from lidar_mt.deploy.artefact import Artefact, read_artefact
 from lidar_mt.deploy.exporter import build_artefact
 from lidar_mt.deploy.runtimes.base import RuntimeNet
@@ -153,8 +153,9 @@ def open_network(place: Place, threads: int | None = None) -> Network:
     """
     threads = threads or torch.get_num_threads()
     if place.exported:
-        artefact = read_artefact(place.path)
-        config = _own_config(artefact, place.path)
+        with naming_command(place):
+            artefact = read_artefact(place.path)
+            config = _own_config(artefact, place.path)
         return Network(place, config, artefact, threads)
     config = read_network_config(place.path)
     if place.runtime != TORCH and config.get("quant") is None:

@@ -5,7 +5,8 @@ It is named by `stage`, `runtime`, `checkpoint` and `artefact`, or in one word: 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 
@@ -41,12 +42,14 @@ class Place:
         stage: float, calibrate, qat or int8; of a checkpoint with another name float.
         runtime: torch, or one of `RUNTIMES`.
         path: checkpoint file, or folder of the artefact.
+        made_by: command that writes the artefact anew; empty for a checkpoint.
     """
 
     name: str
     stage: str
     runtime: str
     path: Path
+    made_by: str = ""
 
     @property
     def exported(self) -> bool:
@@ -71,7 +74,10 @@ def find_configured(cfg: DictConfig, arguments: Sequence[str] = ()) -> Place:
     _check_runtime(f"stage={stage} runtime={runtime}", stage, runtime)
     name = stage if runtime == TORCH else f"{stage}_{runtime}"
     exported = stage == EXPORTED
-    place = Place(name, stage, runtime, Path(cfg.artefact if exported else cfg.checkpoint))
+    path = Path(cfg.artefact if exported else cfg.checkpoint)
+    named = any(item.startswith("artefact=") for item in arguments)
+    made_by = _export_command(arguments, path if named else None) if exported else ""
+    place = Place(name, stage, runtime, path, made_by)
     _check_there(place, f"stage={stage}", "artefact=DIR" if exported else "checkpoint=FILE", arguments)
     return place
 
@@ -100,15 +106,58 @@ def find_named(key: str, name: str, published: Path, arguments: Sequence[str] = 
         stage, path = EXPORTED, published / EXPORTED if what == EXPORTED else Path(what)
     runtime = runtime or _default_runtime(stage)
     _check_runtime(f"{key}={name}", "" if what.endswith(".ckpt") else stage, runtime)
-    place = Place(name, stage, runtime, path)
+    made_by = _export_command(arguments, None if what == EXPORTED else path) if stage == EXPORTED else ""
+    place = Place(name, stage, runtime, path, made_by)
     another = f"{key}=FOLDER:{runtime}" if stage == EXPORTED else f"{key}=FILE.ckpt"
     _check_there(place, f"{key}={name}", another, arguments)
     return place
 
 
+def find_artefact(folder: Path, arguments: Sequence[str] = ()) -> Place:
+    """The artefact in a folder, for a program that runs no network; nothing is opened.
+
+    Args:
+        folder: `artefact` of the configuration.
+        arguments: of the command line, to say which command makes what is missing.
+
+    Raises:
+        ArtefactError: the artefact is missing.
+    """
+    named = any(item.startswith("artefact=") for item in arguments)
+    place = Place(EXPORTED, EXPORTED, _DEFAULT_RUNTIME, folder, _export_command(arguments, folder if named else None))
+    asked = [item for item in arguments if item.startswith("artefact=" if named else "run_name=")]
+    _check_there(place, asked[-1] if asked else f"artefact={folder}", "artefact=DIR", arguments)
+    return place
+
+
+@contextlib.contextmanager
+def naming_command(place: Place) -> Iterator[None]:
+    """Adds the command that writes an artefact anew to what reading it raises."""
+    try:
+        yield
+    except ArtefactError as error:
+        if not place.made_by:
+            raise
+        raise ArtefactError(f"{error}\nTo export it again:\n{place.made_by}") from error
+
+
 def shared_arguments(overrides: Sequence[str]) -> list[str]:
     """The arguments that training and export take as well, whatever program they were given to."""
     return [item for item in overrides if item.lstrip("+~").partition("=")[0].split(".")[0] not in _OWN]
+
+
+def _export_command(arguments: Sequence[str], folder: Path | None) -> str:
+    """The command that exports once more over what is there; `folder` where it is not the run's own."""
+    kept = _of_export(arguments)
+    if folder is not None:
+        # Whose network lies in a folder that was named is not known, unless the command line says so.
+        known = any(item.startswith("run_name=") for item in kept)
+        kept += [*([] if known else ["run_name=RUN"]), f"out={folder}"]
+    return told_command("export", [*kept, "overwrite=true"])
+
+
+def _of_export(arguments: Sequence[str]) -> list[str]:
+    return [item for item in shared_arguments(arguments) if not item.startswith("stage=")]
 
 
 def _default_runtime(stage: str) -> str:
@@ -137,8 +186,7 @@ def _check_there(place: Place, asked: str, another: str, arguments: Sequence[str
     shared = shared_arguments(arguments)
     if place.exported:
         if not (place.path / SIGNATURE).is_file():
-            kept = [item for item in shared if not item.startswith("stage=")]
-            export = told_command("export", kept)
+            export = told_command("export", _of_export(arguments))
             raise ArtefactError(
                 f"{asked}: no artefact at {place.path}; run\n{export}\nor name another one with {another}"
             )
