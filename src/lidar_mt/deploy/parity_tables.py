@@ -17,6 +17,7 @@ from lidar_mt.quantization.compare import Difference
 
 _WORST = 8
 _ABSENT = "-"
+_NO_LAYERS = "; a and b show no layer in common, so none was compared"
 _OUTPUT_HEADS = (
     "output", "classes", "unit", "max abs", "mean abs", "SQNR dB", "cosine", "objects: max", "mean", "SQNR dB", "min a",
     "max a", "min b", "max b",
@@ -40,13 +41,16 @@ def summary(report: Report) -> RenderableType:
 
 def verdict(report: Report) -> str:
     """One line: equal, or how much differs."""
+    layers, outputs = len(report.layers), len(report.outputs)
     if report.equal:
-        return f"equal: no value differs in {len(report.layers)} layers and {len(report.outputs)} outputs"
-    layers = f"{len(report.unequal_layers)} of {len(report.layers)} layers"
-    outputs = f"{len(report.unequal_outputs)} of {len(report.outputs)} outputs"
+        compared = f"{layers} layers and {outputs} outputs" if layers else f"{outputs} outputs{_NO_LAYERS}"
+        return f"equal: no value differs in {compared}"
+    different = f"{len(report.unequal_outputs)} of {outputs} outputs"
+    if not layers:
+        return f"different: {different}{_NO_LAYERS}"
     counted = [each.differing_codes for each in report.layers.values() if each.differing_codes is not None]
     codes = f"; {sum(counted):,} codes differ" if counted else ""
-    return f"different: {layers} and {outputs}{codes}"
+    return f"different: {len(report.unequal_layers)} of {layers} layers and {different}{codes}"
 
 
 def full_text(report: Report) -> str:

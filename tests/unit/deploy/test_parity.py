@@ -67,6 +67,16 @@ def test_evaluation_while_training_is_the_integer_network(scheme: str, scales: s
     assert "Layers: all 171 equal" in printed(summary(report))
 
 
+def test_a_form_that_shows_no_layer_is_told() -> None:
+    shown, outputs_alone = IntegerForm(exported()), RuntimeForm(load_runtime("integer", exported()))
+    report = compare(shown, outputs_alone)
+    nothing = "; a and b show no layer in common, so none was compared"
+    assert verdict(report) == f"equal: no value differs in 37 outputs{nothing}"
+    other = compare(damaged("backbone.stem.conv"), outputs_alone)
+    assert verdict(other) == f"different: {len(other.unequal_outputs)} of 37 outputs{nothing}"
+    assert other.unequal_outputs
+
+
 def test_the_first_layer_that_differs_is_named() -> None:
     layer = "backbone.levels.level3.1.expand.conv"
     report = compare(TorchForm(trained()), damaged(layer), with_tasks=True)
