@@ -28,6 +28,8 @@ def headline(report: BoardReport) -> str:
 def notes(report: BoardReport) -> list[str]:
     """What the figures hold, and what they do not."""
     found = [_COVERED]
+    if report.nature == "measured" and report.layers:
+        found.append(_precisions(report))
     if report.cpu_operators:
         found.append(
             "The time of what is left to the processor is not known and not in the figures; MAC use counts the "
@@ -37,6 +39,16 @@ def notes(report: BoardReport) -> list[str]:
         short = ", or took less than the clock tells" if report.nature == "measured" else ""
         found.append(f"Layers of 0.000 ms were fused by the compiler with another one, whose time holds theirs{short}.")
     return found
+
+
+def _precisions(report: BoardReport) -> str:
+    """How much of a network runs in which precision."""
+    total = sum(layer.ms for layer in report.layers) or 1.0
+    steps: dict[str, list[float]] = {}
+    for layer in report.layers:
+        steps.setdefault(layer.place, []).append(layer.ms)
+    told = (f"{len(times)} {place} ({sum(times) / total:.0%} of the time)" for place, times in steps.items())
+    return f"Steps: {', '.join(told)}."
 
 
 def roofline_note(report: BoardReport) -> str:

@@ -28,6 +28,17 @@ def test_the_text_says_what_is_a_bound_and_what_a_frame_is() -> None:
     assert "fused" not in text
 
 
+def test_a_measured_network_tells_what_ran_in_which_precision() -> None:
+    layers = (
+        Layer("a", "Conv", "int8", 6.0, 0),
+        Layer("b", "Resize", "float", 1.0, 0),
+        Layer("c", "Conv", "int8", 3.0, 0),
+    )
+    one = msgspec.structs.replace(report(1.0), nature="measured", layers=layers)
+    assert "Steps: 2 int8 (90% of the time), 1 float (10% of the time)." in notes(one)
+    assert not [note for note in notes(report(1.0)) if note.startswith("Steps")]
+
+
 def test_what_is_left_to_the_processor_is_in_no_time() -> None:
     text = describe_report(with_cpu_layer())
     head = "target t: 3.00 ms a frame behind the canvas without 3 operators left to the processor (estimate), "
