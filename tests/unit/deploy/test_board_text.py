@@ -57,7 +57,7 @@ def test_no_time_is_explained(nature: str, more: str) -> None:
     assert notes(one)[-1].startswith("Layers of 0.000 ms were fused")
     assert notes(one)[-1].endswith(more)
     only_cpu = msgspec.structs.replace(one, layers=with_cpu_layer().layers)
-    assert len(notes(only_cpu)) == 1
+    assert not any(note.startswith("Layers of 0.000 ms") for note in notes(only_cpu))
 
 
 def test_a_flagged_layer_is_told() -> None:
