@@ -23,15 +23,16 @@ Group = dict[str, dict[int, dict[str, float]]]
 
 
 def read_groups(runs: Path) -> dict[str, Group]:
-    """The scores of all runs, by name without seed."""
+    """The scores of all runs, by name without seed and by data."""
     groups: dict[str, Group] = {}
     for file in sorted(runs.glob("*/published/scores/*.json")):
         name = re.fullmatch(r"(.*?)(?:_seed)?(\d+)", file.parents[2].name)
         if name is None:
             continue
-        found = msgspec.json.decode(file.read_bytes())["values"]
-        values = {key: value for key, value in found.items() if value is not None}
-        groups.setdefault(name[1], {}).setdefault(file.stem, {})[int(name[2])] = values
+        found = msgspec.json.decode(file.read_bytes())
+        values = {key: value for key, value in found["values"].items() if value is not None}
+        group = groups.setdefault(f"{name[1]}, {found['data']}:", {})
+        group.setdefault(found["name"], {})[int(name[2])] = values
     return groups
 
 
@@ -73,7 +74,7 @@ def main() -> None:
     parser.add_argument("runs", type=Path)
     groups = read_groups(parser.parse_args().runs)
     if not groups:
-        parser.error("no scores found; expected RUNS/<name>_seed<N>/published/scores/<form>.json")
+        parser.error("no scores found; expected RUNS/<name>_seed<N>/published/scores/<form>_<data>.json")
     print("| % | " + " | ".join(COLUMNS) + " |")
     print("|---" * (len(COLUMNS) + 1) + "|")
     for name, group in groups.items():

@@ -13,6 +13,7 @@ Useful keys:
     threads=2                  processor threads of the runtime
     data.version=v1.0-mini     data set version under paths.packed
     split=val                  a packed split: train or val
+    data.num_sweeps=9          other sweeps than in training; such scores are kept apart from the others
     data.num_workers=2         loader processes
     out=DIR                    where metrics.json, results_nusc.json, the evaluator's files and pictures go
     metric=nuscenes_devkit     let the devkit itself score the detections, which takes minutes instead of seconds
@@ -25,6 +26,7 @@ import logging
 from pathlib import Path
 
 import pytorch_lightning as pl
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, open_dict
 from rich.console import Console
 from rich.table import Table
@@ -34,6 +36,7 @@ from lidar_mt.config.build import build_datamodule, build_metrics
 from lidar_mt.config.commands import command_line
 from lidar_mt.config.networks import open_network
 from lidar_mt.config.places import Place, find_configured
+from lidar_mt.config.sweeps import match_sweeps
 from lidar_mt.engine.console import quiet_lightning
 from lidar_mt.engine.ranks import is_first_process
 from lidar_mt.metrics.detection_protocol import DETECTION_NAMES
@@ -44,9 +47,11 @@ from lidar_mt.metrics.scoreboard import (
     SCORES,
     Score,
     comparison_table,
+    data_key,
     digest,
     headline,
     read_scores,
+    told_folder,
     write_score,
 )
 from lidar_mt.metrics.tables import print_scores, write_metrics
@@ -111,19 +116,19 @@ def _score_network(cfg: DictConfig, out: Path) -> Scored:
         raise ConfigError(
             "data_root=DIR goes with results=FILE; a checkpoint is scored on packed data, see paths.packed"
         )
-    place = find_configured(cfg, command_line())
+    arguments = command_line()
+    place = find_configured(cfg, arguments)
     network = open_network(place, cfg.threads).described_by(cfg)
     split, version = cfg.split, cfg.version
     network.replace_groups(cfg)
     with open_dict(cfg):
         cfg.paths.run, cfg.data.val_split, cfg.data.version = str(out), split, version
-    if network.num_sweeps != cfg.data.num_sweeps:
-        log.warning("trained with %d sweeps, evaluated with %d", network.num_sweeps, cfg.data.num_sweeps)
+    data = _data(cfg, match_sweeps(cfg, network.num_sweeps, arguments))
     quiet_lightning()
     metrics = build_metrics(cfg)
     module = network.build(metrics, cfg)
     callbacks = {name: instantiate(cfg.callbacks[name]) for name in ("progress", "pictures", "extremes")}
-    baseline = _baseline(place, cfg)
+    baseline = _baseline(place, data)
     if callbacks["extremes"] is not None and baseline is not None:
         callbacks["extremes"].choose(baseline.frames)  # the same frames for all, side by side
     trainer: pl.Trainer = instantiate(
@@ -137,38 +142,46 @@ def _score_network(cfg: DictConfig, out: Path) -> Scored:
     segmentation = module.scores.get("segmentation")
     detection = getattr(metrics.get("detection"), "detection_scores", None)
     frames = getattr(callbacks["extremes"], "chosen", {})
-    comparison = _compare(place, cfg, detection, segmentation, frames) if is_first_process() else None
+    comparison = _compare(place, cfg, data, detection, segmentation, frames) if is_first_process() else None
     return detection, segmentation, comparison
 
 
-def _baseline(place: Place, cfg: DictConfig) -> Score | None:
+def _baseline(place: Place, data: str) -> Score | None:
     """What float had on the same data, unless it is float that is scored."""
     scores = read_scores(place.path.parent / SCORES) if place.name != BASELINE else []
-    return next((score for score in scores if (score.name, score.data) == (BASELINE, _data(cfg))), None)
+    return next((score for score in scores if (score.name, score.data) == (BASELINE, data)), None)
 
 
-def _data(cfg: DictConfig) -> str:
-    limit = cfg.trainer.get("limit_test_batches")
-    return f"{cfg.data.version} {cfg.split}" + (f", limit {limit}" if limit else "")
+def _data(cfg: DictConfig, sweeps: int | None) -> str:
+    labels = HydraConfig.get().runtime.choices.get("bev_labels")
+    return data_key(
+        cfg.data.version,
+        cfg.split,
+        limit=cfg.trainer.get("limit_test_batches"),
+        labels=None if labels == "lidarseg" else labels,
+        sweeps=sweeps,
+    )
 
 
 def _compare(
     place: Place,
     cfg: DictConfig,
+    data: str,
     detection: DetectionScores | None,
     segmentation: dict[str, float] | None,
     frames: dict[str, str],
 ) -> Table | None:
     """Keeps the scores beside the checkpoint; a table of all stages and runtimes that were scored on the same data."""
     source, samples = place.path, 0 if detection is None else detection.num_samples
-    folder, pictures = source.parent / SCORES, str((Path(cfg.out) / "pictures").resolve())
+    folder = source.parent / SCORES
+    pictures = told_folder(Path(cfg.out) / "pictures", folder)
     try:
         values = headline(detection, segmentation)
-        score = Score(place.name, _data(cfg), digest(source), source.name, values, samples, pictures, frames)
+        score = Score(place.name, data, digest(source), source.name, values, samples, pictures, frames)
         write_score(folder, score)
     except (DataError, OSError) as error:
         log.warning("%s; the scores are not kept for comparison", error)
-    return comparison_table(read_scores(folder), _data(cfg), samples, short=Console().width < _WIDE)
+    return comparison_table(read_scores(folder), data, samples, short=Console().width < _WIDE)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ Useful keys:
     checkpoint=FILE            another checkpoint; config.yaml beside it says what the network is
     by=layer                   what is looked at together; also block, or head for the parts of the network
     samples=8                  keyframes of `split` on which outputs are compared with those in float
+    data.num_sweeps=9          other sweeps than in training
     cells=objects              box values count where the float network sees something; all counts them everywhere
     metric_samples=0           keyframes on which the losses are compared, for the `top` rows
     top=15                     rows that are printed and, without a budget, excepted in the fragment
@@ -26,6 +27,7 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
 from omegaconf import DictConfig, OmegaConf, open_dict
@@ -37,8 +39,10 @@ from lidar_mt.config import program
 from lidar_mt.config.build import NETWORK_KEYS, build_datamodule, load_module, read_network_config
 from lidar_mt.config.commands import command_line, told_command
 from lidar_mt.config.exceptions_file import NAME, override, with_exceptions, write_exceptions
-from lidar_mt.config.places import find_configured, shared_arguments
+from lidar_mt.config.origin import NETWORKS, origin_line, origin_of
+from lidar_mt.config.places import Place, find_configured, shared_arguments
 from lidar_mt.config.stages import BEFORE, build_net
+from lidar_mt.config.sweeps import match_sweeps
 from lidar_mt.data.datamodule import LidarDataModule
 from lidar_mt.engine.lit_module import LidarMultiTaskModule
 from lidar_mt.engine.sensitivity_study import MEASURES, Budget, SensitivityStudy
@@ -63,7 +67,9 @@ log = logging.getLogger("lidar_mt.sensitivity")
 def main(cfg: DictConfig) -> None:
     """Ranks, searches where there is a budget, and writes everything down."""
     _check(cfg)
-    module, datamodule = _load(cfg)
+    place = find_configured(cfg, command_line())
+    origin = origin_of(place, Path(cfg.paths.published))
+    module, datamodule = _load(cfg, place)
     dataset = datamodule.dataset(training=False)
     study = SensitivityStudy(module, cfg.by, _score_threshold(cfg))
     keyframes, labelled = study.keyframes(dataset, cfg.samples), study.keyframes(dataset, cfg.metric_samples)
@@ -71,8 +77,9 @@ def main(cfg: DictConfig) -> None:
     effects, whole = study.rank(keyframes)
     if labelled:
         study.add_losses(effects[: cfg.top], labelled)
-    _show_ranking(cfg, study, effects, whole)
-    content = report.as_plain(effects, whole, study.kinds)
+    _show_ranking(cfg, study, effects, whole, origin)
+    content = report.as_plain(effects, whole, study.kinds) | {NETWORKS: {cfg.stage.name: origin}}
+    _write_content(cfg, content)  # already, since a search takes its time
     if cfg.budget is None:
         relieved = [effect.name for effect in effects if effect.relieved > 0][: cfg.top]
         exceptions, head = (
@@ -94,7 +101,7 @@ def main(cfg: DictConfig) -> None:
         content["search"] = {"budget": budget.text, "met": found.met, "result": budget.show(cost)}
         content["search"] |= {"exceptions": exceptions, "tried": found.runs}
     _write_exceptions(cfg, study, exceptions, effects, head)
-    write_json(Path(cfg.out) / "sensitivity.json", nan_to_none(content), indent=1)
+    _write_content(cfg, content)
 
 
 def summary(found: Found, cost: float, budget: Budget, groups: int) -> str:
@@ -125,14 +132,13 @@ def _check(cfg: DictConfig) -> None:
         raise ConfigError("measure=loss compares losses on keyframes; say on how many with metric_samples=N")
 
 
-def _load(cfg: DictConfig) -> tuple[LidarMultiTaskModule, LidarDataModule]:
+def _load(cfg: DictConfig, place: Place) -> tuple[LidarMultiTaskModule, LidarDataModule]:
     """The published network, which then stands in `cfg`, and the data."""
-    checkpoint = find_configured(cfg, command_line()).path
+    checkpoint = place.path
     network = read_network_config(checkpoint)
     if network.get("quant") is None:
         raise CheckpointError(f"{checkpoint} holds a float network; take one of stage=calibrate or stage=qat")
-    if network.num_sweeps != cfg.data.num_sweeps:
-        log.warning("trained with %d sweeps, looked at with %d", network.num_sweeps, cfg.data.num_sweeps)
+    match_sweeps(cfg, int(network.num_sweeps), command_line())
     split = cfg.split
     with open_dict(cfg):
         cfg.paths.run, cfg.data.val_split = cfg.out, split
@@ -158,7 +164,13 @@ def _score_threshold(cfg: DictConfig) -> float | None:
     return float(OmegaConf.select(cfg, "task.detection.decoder.score_threshold", default=0.1))
 
 
-def _show_ranking(cfg: DictConfig, study: SensitivityStudy, effects: Sequence[Effect], whole: Quality) -> None:
+def _write_content(cfg: DictConfig, content: Mapping[str, Any]) -> None:
+    write_json(Path(cfg.out) / "sensitivity.json", nan_to_none(content), indent=1)
+
+
+def _show_ranking(
+    cfg: DictConfig, study: SensitivityStudy, effects: Sequence[Effect], whole: Quality, origin: Mapping[str, str]
+) -> None:
     """Table on the screen, all rows in a file, and a picture."""
     out, tasks = Path(cfg.out), list(whole.tasks)
     title = f"{cfg.run_name}, stage {cfg.stage.name}: what rounding does, by {cfg.by}"
@@ -170,7 +182,8 @@ def _show_ranking(cfg: DictConfig, study: SensitivityStudy, effects: Sequence[Ef
         table.add_row(*report.cells(number, effect, study.kinds, tasks, with_losses))
     _console().print(table)
     _console().print(report.whole_line(whole))
-    (out / "sensitivity.txt").write_text(report.text(effects, whole, study.kinds, title), encoding="utf-8")
+    text = f"{report.text(effects, whole, study.kinds, title)}\n{origin_line(cfg.stage.name, origin)}\n"
+    (out / "sensitivity.txt").write_text(text, encoding="utf-8")
     drawn = effects[:_DRAWN]
     bars = {task: [decibels(effect.rounded.tasks[task]) for effect in drawn] for task in tasks}
     figure = draw_sensitivity([effect.name for effect in drawn], bars, decibels(whole.total), title)

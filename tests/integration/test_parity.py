@@ -14,6 +14,7 @@ from lidar_mt.config.build import NETWORK_KEYS
 from lidar_mt.data.packing import pack_split
 from lidar_mt.deploy.artefact import write_artefact
 from lidar_mt.deploy.exporter import build_artefact
+from lidar_mt.metrics.scoreboard import digest
 from lidar_mt.models.quantized_multitask import QuantizedMultiTaskNet
 from lidar_mt.models.voxelizer import Voxelizer
 from lidar_mt.quantization.modules import Settings
@@ -80,6 +81,14 @@ def test_by_default_qat_is_compared_with_its_integers_and_is_equal(root, run, tm
     assert all(layer["differing_codes"] == 0 for layer in found["layers"])
     assert len(found["layers"]) > 100
     assert f"equal: no value differs in {len(found['layers'])} layers and 37 outputs" in text
+    published = root / "runs/multitask/published"
+    assert found["networks"] == {
+        "a": {"path": "qat-best.ckpt", "sha256": digest(published / "qat-best.ckpt")},
+        "b": {"path": "int8", "sha256": digest(published / "int8")},
+    }
+    assert (
+        f"\na: qat-best.ckpt, SHA-256 {digest(published / 'qat-best.ckpt')}\n" in (tmp_path / "parity.txt").read_text()
+    )
     for name in ("layers.png", "outputs.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "parity.txt").read_text().startswith("a = qat\nb = int8:integer\nframes = 1\nequal")
@@ -106,10 +115,13 @@ def test_float_differs_and_the_exit_status_says_so_when_asked(root, run, tmp_pat
 def test_keyframes_of_a_packed_split(root, run, tmp_path):
     write_raw_nuscenes(root / "nuscenes", keyframes=3, between=1, scenes=("scene-0103",))
     pack_split(root / "nuscenes", VERSION, "val", root / "packed")
-    data = (f"data.version={VERSION}", "data.num_sweeps=1", *(item for item in NETWORK if item.startswith("grid")))
+    data = (f"data.version={VERSION}", *(item for item in NETWORK if item.startswith("grid")))
     text = run(*data, "samples=2", "a=int8:integer", "b=int8", f"out={tmp_path}")
     assert "2 frames" in text
     assert "equal: no value differs" in text
+    assert "trained with" not in text, "as many sweeps as in training, without being told"
+    told = run(*data, "samples=1", "a=int8", "b=int8", "data.num_sweeps=2", f"out={tmp_path}")
+    assert "data.num_sweeps=2, but the network was trained with 1" in told
     assert "boxes in a" in text, "decoders of the configuration, on the artefact's grid"
 
 

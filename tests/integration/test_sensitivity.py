@@ -14,6 +14,7 @@ from lidar_mt.config import compose
 from lidar_mt.config.build import build_datamodule, build_module, network_config
 from lidar_mt.config.stages import build_net
 from lidar_mt.data.packing import pack_split
+from lidar_mt.metrics.scoreboard import digest
 from lidar_mt.quantization.modules import quantizers, set_mode
 from tests.helpers.tiny_lidar import VERSION, write_raw_nuscenes
 from tests.helpers.training import SMALL_NETWORK
@@ -95,9 +96,12 @@ def test_the_bad_layer_is_found_and_excepted(run, root, tmp_path):
     assert f"quant=exceptions {RUN[0]}" in text.replace("'", "")
 
 
-def test_the_part_of_the_bad_layer_by_its_losses(run, tmp_path):
+def test_the_part_of_the_bad_layer_by_its_losses(run, root, tmp_path):
     text = run("stage=calibrate", f"out={tmp_path}", "samples=1", "by=head", "metric_samples=1", "top=2")
     content = json.loads((tmp_path / "sensitivity.json").read_text())
+    checkpoint = root / "runs/multitask/published/calibrate-best.ckpt"
+    assert content["networks"] == {"calibrate": {"path": checkpoint.name, "sha256": digest(checkpoint)}}
+    assert digest(checkpoint) in (tmp_path / "sensitivity.txt").read_text()
     assert [len(row["layers"]) > 1 for row in content["ranking"]] == [True] * 5
     assert content["ranking"][0]["name"] == "neck"
     assert abs(content["ranking"][0]["loss_increase"]["total"]) > 0

@@ -1,13 +1,15 @@
 """The scores of all stages and runtimes of one network side by side, with their distance to float.
 
-Each evaluation leaves a small file beside the checkpoint that it scored. A file counts as long as its checkpoint is
-the one that was scored, and the data are those of the others.
+Each evaluation leaves a small file beside the checkpoint that it scored, one for each network and data. A file counts
+as long as its checkpoint is the one that was scored, and is compared with those of the same data.
 """
 
 from __future__ import annotations
 
 import hashlib
 import math
+import os
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -36,12 +38,12 @@ class Score(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     Attributes:
         name: stage and runtime.
-        data: version, split and all else that must be equal for a comparison.
+        data: version, split and all else that must be equal for a comparison, see `data_key`.
         source: digest of the checkpoint or artefact.
         source_name: its file or folder name, in the folder above.
         values: score by name; shares from 0 to 1, errors in their units; None where undefined.
         samples: how many were scored.
-        pictures: folder of the evaluation's pictures.
+        pictures: folder of the evaluation's pictures, from the folder of scores; see `told_folder`.
         frames: token by picture name of the frames found best and worst.
     """
 
@@ -86,27 +88,74 @@ def is_source(source: Path, found: str) -> bool:
         return False
 
 
+def data_key(
+    version: str, split: str, *, limit: object = None, labels: str | None = None, sweeps: int | None = None
+) -> str:
+    """What scores must share to be compared.
+
+    Args:
+        version: of the data set.
+        split: train or val.
+        limit: batches or share of the split that were scored; nothing for all.
+        labels: where the truth of segmentation comes from, if not from lidarseg.
+        sweeps: merged into each keyframe, where they are not as many as in training.
+
+    Example:
+        >>> data_key("v1.0-mini", "val", sweeps=9)
+        'v1.0-mini val, 9 sweeps'
+    """
+    parts = [f"{version} {split}", *([f"limit {limit}"] if limit else [])]
+    parts += [f"labels {labels}"] if labels else []
+    return ", ".join([*parts, *([f"{sweeps} sweeps"] if sweeps is not None else [])])
+
+
+def told_folder(pictures: Path, folder: Path) -> str:
+    """The folder of pictures as a `Score` holds it: relative to the folder of scores, so that both may move together.
+
+    Args:
+        pictures: where they are.
+        folder: of the scores. Where the two share nothing but the root, the path stays absolute.
+    """
+    here, there = folder.resolve(), pictures.resolve()
+    shared = os.path.commonpath([here, there])
+    return str(there) if shared == here.anchor else os.path.relpath(there, here)
+
+
+def picture_folder(folder: Path, score: Score) -> Path:
+    """Where a score's pictures are, or were.
+
+    Args:
+        folder: of the scores.
+        score: one of them.
+    """
+    return Path(os.path.normpath(folder.resolve() / score.pictures))
+
+
 def write_score(folder: Path, score: Score) -> Path:
-    """Writes `<name>.json`.
+    """Writes `<name>_<data>.json`; an earlier score of this network on these data is replaced, no other one.
 
     Raises:
         DataError: the file cannot be written.
     """
-    return write_json(folder / f"{score.name}.json", msgspec.to_builtins(score), indent=1)
+    name = re.sub(r"[^\w.-]+", "_", f"{score.name} {score.data}")
+    return write_json(folder / f"{name}.json", msgspec.to_builtins(score), indent=1)
 
 
 def read_scores(folder: Path) -> list[Score]:
-    """The scores in a folder whose checkpoints are still those that were scored; from float to int8."""
-    found = []
-    for path in sorted(folder.glob("*.json")):
+    """The scores in a folder whose checkpoints are still those that were scored; from float to int8.
+
+    Of one network on the same data the one that was written last.
+    """
+    found: dict[tuple[str, str], Score] = {}
+    for path in sorted(folder.glob("*.json"), key=_written):
         try:
             score = msgspec.json.decode(path.read_bytes(), type=Score)
             fits = digest(folder.parent / score.source_name) == score.source
         except (msgspec.DecodeError, OSError):
             continue
         if fits:
-            found.append(score)
-    return sorted(found, key=lambda score: (_ORDER.index(_stage(score)) if _stage(score) in _ORDER else 9, score.name))
+            found[score.name, score.data] = score
+    return sorted(found.values(), key=_place_in_table)
 
 
 def comparison_rows(
@@ -157,5 +206,13 @@ def _cell(name: str, value: float | None, reference: float | None) -> str:
     return text if reference is None else f"{text}\n({(value - reference) * unit:+.{digits}f})"
 
 
-def _stage(score: Score) -> str:
-    return score.name.partition("_")[0]
+def _place_in_table(score: Score) -> tuple[int, str, str]:
+    stage = score.name.partition("_")[0]
+    return _ORDER.index(stage) if stage in _ORDER else len(_ORDER), score.name, score.data
+
+
+def _written(path: Path) -> tuple[int, str]:
+    try:
+        return path.stat().st_mtime_ns, path.name
+    except OSError:
+        return 0, path.name

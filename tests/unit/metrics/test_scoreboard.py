@@ -2,13 +2,25 @@ from __future__ import annotations
 
 import io
 import math
+import os
 import re
+import shutil
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
-from lidar_mt.metrics.scoreboard import Score, comparison_table, digest, headline, read_scores, write_score
+from lidar_mt.metrics.scoreboard import (
+    Score,
+    comparison_table,
+    data_key,
+    digest,
+    headline,
+    picture_folder,
+    read_scores,
+    told_folder,
+    write_score,
+)
 
 
 def printed(scores: list[Score], data: str = "mini val", samples: int = 9) -> str:
@@ -101,3 +113,47 @@ def test_a_narrow_terminal_sees_the_main_numbers() -> None:
     assert "…" not in text
     assert "mATE" not in text
     assert "(+0.00)" in text
+
+
+def test_scores_on_other_data_are_kept_apart(folder: Path) -> None:
+    source = digest(folder.parent / "x.ckpt")
+    own, nine = data_key("v1.0-mini", "val"), data_key("v1.0-mini", "val", sweeps=9)
+    limited, labels = data_key("v1.0-mini", "val", limit=0.5), data_key("v1.0-mini", "val", labels="map_mask")
+    for data in (own, nine, limited, labels):
+        write_score(folder, score("float", data=data, source=source))
+    write_score(folder, score("qat", data=nine, source=source))
+    write_score(folder, score("float", nds=0.6, data=own, source=source))  # once more
+    found = read_scores(folder)
+    assert len({path.name for path in folder.iterdir()}) == len(found) == 5
+    assert [(one.name, one.data) for one in found] == [
+        ("float", own),
+        ("float", nine),
+        ("float", labels),
+        ("float", limited),
+        ("qat", nine),
+    ]
+    assert found[0].values["NDS"] == 0.6
+    assert "50.00" in printed(found, nine)
+    assert "60.00" not in printed(found, nine)
+    assert printed(found, own) == "", "nothing to compare with"
+
+
+def test_of_two_files_about_the_same_the_newer_counts(folder: Path) -> None:
+    source = digest(folder.parent / "x.ckpt")
+    path = write_score(folder, score("float", nds=0.6, source=source))
+    older = path.rename(folder / "float.json")  # as earlier versions called it
+    os.utime(older, (1, 1))
+    write_score(folder, score("float", source=source))
+    assert [one.values["NDS"] for one in read_scores(folder)] == [0.5]
+
+
+def test_pictures_are_found_after_the_run_has_moved(tmp_path: Path) -> None:
+    scores, pictures = tmp_path / "demo/published/scores", tmp_path / "demo/evaluate_float/1/pictures"
+    pictures.mkdir(parents=True)
+    told = told_folder(pictures, scores)
+    assert told == "../../evaluate_float/1/pictures"
+    kept = Score("float", "mini val", "a", "x.ckpt", {}, pictures=told)
+    assert picture_folder(scores, kept) == pictures
+    shutil.move(tmp_path / "demo", tmp_path / "moved")
+    assert picture_folder(tmp_path / "moved/published/scores", kept).is_dir()
+    assert told_folder(Path("/somewhere/else"), scores) == "/somewhere/else"
