@@ -6,7 +6,8 @@ Useful keys:
     run_name=demo    whose runs and scores: runs/<run_name>
     out=FILE.html    the page; runs/<run_name>/report.html by default
 
-The page shows what is there. Train, evaluate (each stage and runtime), `parity`, `sensitivity` and `compile` fill it.
+The page shows what is there, and names the commands that add what is not. Train, evaluate (each stage and runtime),
+`parity`, `sensitivity` and `compile` fill it.
 """
 
 from __future__ import annotations
@@ -20,12 +21,21 @@ from omegaconf import DictConfig, OmegaConf
 
 from lidar_mt.config import program
 from lidar_mt.config.commands import told_command
+from lidar_mt.config.origin import is_current
 from lidar_mt.config.places import shared_arguments
 from lidar_mt.deploy.board_report import FLAGGED_SHARE, BoardReport, decode_report
 from lidar_mt.deploy.board_text import bound_rows, notes, roofline_note, slowest_rows, total_rows
 from lidar_mt.engine.board_reading import read_curves
 from lidar_mt.metrics.json_files import write_parts
-from lidar_mt.metrics.scoreboard import SCORES, Score, comparison_rows, is_source, read_scores
+from lidar_mt.metrics.scoreboard import (
+    BASELINE,
+    SCORES,
+    Score,
+    comparison_rows,
+    is_source,
+    picture_folder,
+    read_scores,
+)
 from lidar_mt.structures.errors import DataError
 from lidar_mt.visualization.html_page import HtmlPage
 from lidar_mt.visualization.training_curves import draw_training_curves
@@ -46,6 +56,7 @@ _MADE_BY = {
 _WITH_RECIPE = ("evaluate", "train", "parity", "sensitivity")
 _OF_A_RUN = ("stage", "resume=", "debug=", "trainer.max_", "optimizer", "quant", "run_name=")
 _TRAINED = ("float", "qat")
+_STAGES = ("float", "calibrate", "qat")
 _CHARTS = {
     "loss": ("train/loss", "val/loss"),
     "validation": ("val/NDS", "val/mAP", "val/mIoU"),
@@ -61,32 +72,48 @@ def main(cfg: DictConfig) -> None:
     """Writes the page and says what is not in it."""
     run, published, out = Path(cfg.paths.runs) / cfg.run_name, Path(cfg.paths.published), Path(cfg.out)
     if not run.is_dir():
-        raise DataError(f"no run at {run}; run `python -m lidar_mt.train run_name={cfg.run_name}` or choose run_name")
+        raise DataError(_no_run(cfg, run))
     page = HtmlPage(f"lidar_mt: {cfg.run_name}", f"everything under {run} that was there when this page was written")
     scores = read_scores(published / SCORES)
     missing = [
         name
         for name, added in (
             ("scores", _add_scores(page, scores)),
-            ("pictures", _add_pictures(page, scores)),
+            ("pictures", _add_pictures(page, scores, published / SCORES)),
             ("curves", _add_curves(page, run)),
-            ("parity", _add_parity(page, run)),
-            ("sensitivity", _add_sensitivity(page, run)),
+            ("parity", _add_parity(page, run, published)),
+            ("sensitivity", _add_sensitivity(page, run, published)),
             ("compile estimate", _add_compiled(page, published, cfg.run_name)),
             ("configuration", _add_configuration(page, run)),
         )
         if not added
     ]
+    if len(missing) == len(_MADE_BY) and not published.is_dir():
+        raise DataError(_no_run(cfg, run))
+    commands = {name: _command(name, cfg.run_name, run) for name in missing}
+    _add_missing(page, commands)
     write_parts(out, [page.text().encode()])
-    for name in missing:
-        log.info("no %s yet; %s", name, _command(name, cfg.run_name, run))
+    for name, command in commands.items():
+        log.info("no %s yet; %s", name, command)
     log.info("%s, %.1f MB; it opens in any browser, without a network", out, out.stat().st_size / 1e6)
+
+
+def _no_run(cfg: DictConfig, run: Path) -> str:
+    return f"no run at {run}; run `python -m lidar_mt.train run_name={cfg.run_name}` or choose run_name"
+
+
+def _add_missing(page: HtmlPage, commands: dict[str, str]) -> None:
+    if commands:
+        page.section("Not on this page")
+        page.paragraph("What is missing, and the command that adds it. Write the page anew afterwards.")
+        page.table([], [[name, command] for name, command in commands.items()], words=True)
 
 
 def _command(part: str, run_name: str, run: Path) -> str:
     """The command that adds a part, with what the newest training run was given."""
     program, *own = _MADE_BY[part]
-    overrides = sorted(run.glob("*/*/.hydra/overrides.yaml"), key=lambda path: path.parents[1].name)
+    files = (path for stage in _STAGES for path in run.glob(f"{stage}/*/.hydra/overrides.yaml"))
+    overrides = sorted(files, key=lambda path: path.parents[1].name)
     given = [str(item) for item in OmegaConf.load(overrides[-1])] if overrides and program in _WITH_RECIPE else []
     kept = [item for item in shared_arguments(given) if not item.lstrip("+").startswith(_OF_A_RUN)]
     return told_command(program, [*own, *kept, f"run_name={run_name}"])
@@ -96,32 +123,35 @@ def _add_scores(page: HtmlPage, scores: list[Score]) -> bool:
     for data, samples in dict.fromkeys((score.data, score.samples) for score in scores):
         header, rows = comparison_rows(scores, data, samples)
         page.section(f"Scores on {data}")
-        page.paragraph(f"{samples} samples. Shares in percent, errors in their units; small: the difference to float.")
+        same = {score.name for score in scores if (score.data, score.samples) == (data, samples)}
+        compared = "; small: the difference to float" if BASELINE in same and len(same) > 1 else ""
+        page.paragraph(f"{samples} samples. Shares in percent, errors in their units{compared}.")
         page.table(header, rows)
     return bool(scores)
 
 
-def _add_pictures(page: HtmlPage, scores: list[Score]) -> bool:
-    drawn = [score for score in scores if score.frames and Path(score.pictures).is_dir()]
-    names = list(dict.fromkeys(name for score in drawn for name in score.frames))
-    if not names:
+def _add_pictures(page: HtmlPage, scores: list[Score], folder: Path) -> bool:
+    # One kind of data: a frame looks different with other sweeps.
+    chosen = [(score, picture_folder(folder, score)) for score in scores if score.frames]
+    chosen = [(score, place) for score, place in chosen if score.data == chosen[0][0].data]
+    drawn = {score.name: (score, place) for score, place in chosen if place.is_dir()}
+    if chosen:
+        page.section("Frames")
+    for score, place in chosen:
+        if score.name not in drawn:
+            page.paragraph(f"The pictures of {score.name} were in {place}, which is no more; evaluate it again.")
+    if not drawn:
         return False
-    page.section("Frames")
+    names = list(drawn)
     page.paragraph(
-        f"The frames whose boxes {drawn[0].name} found best and worst; truth left, prediction right. A click enlarges."
+        f"The frames whose boxes {names[0]} found best and worst; truth left, prediction right. A click enlarges."
     )
     # The network to start from, and the one that is deployed, or as near as there is.
-    shown = list(dict.fromkeys([drawn[0].name, drawn[-1].name]))
-    for name in names:
-        kind, _, number = name.partition("_")
+    shown = [drawn[name] for name in dict.fromkeys([names[0], names[-1]])]
+    for frame in dict.fromkeys(frame for score, _ in drawn.values() for frame in score.frames):
+        kind, _, number = frame.partition("_")
         page.heading(f"{_KINDS.get(kind, kind)}, {int(number) + 1}")
-        page.pictures(
-            [
-                (Path(score.pictures) / f"{name}.png", score.name.replace("_", " "))
-                for score in drawn
-                if score.name in shown
-            ]
-        )
+        page.pictures([(place / f"{frame}.png", score.name.replace("_", " ")) for score, place in shown])
     return True
 
 
@@ -136,22 +166,23 @@ def _add_curves(page: HtmlPage, run: Path) -> bool:
             continue
         if not found:
             page.section("Training")
-        figure = draw_training_curves(charts, f"stage {stage}")
-        page.figure(figure, f"{stage}: {len(folders)} run{'s' * (len(folders) > 1)}")
+        figure = draw_training_curves(charts, f"stage {stage}", exact=("learning rate",))
+        absent = [title for title in _CHARTS if title not in charts]
+        lacks = f"; nothing was logged for {', '.join(absent)}" if absent else ""
+        page.figure(figure, f"{stage}: {len(folders)} run{'s' * (len(folders) > 1)}{lacks}")
         found = True
     return found
 
 
 def _lines(curves: dict[str, list[tuple[int, float]]], prefixes: tuple[str, ...]) -> dict[str, list[tuple[int, float]]]:
     names = [name for prefix in prefixes for name in curves if name == prefix or name.startswith(f"{prefix}-")]
-    return {name: curves[name] for name in names if len(curves[name]) > 1}  # one point is no line
+    return {name: curves[name] for name in names if curves[name]}
 
 
-def _add_parity(page: HtmlPage, run: Path) -> bool:
-    folder = _newest(run.glob("parity/*/parity.txt"))
+def _add_parity(page: HtmlPage, run: Path, published: Path) -> bool:
+    folder = _newest_current(page, "Parity", run.glob("parity/*/parity.json"), published)
     if folder is None:
         return False
-    page.section("Parity")
     told = (folder / "parity.txt").read_text(encoding="utf-8")
     page.paragraph(" ".join(told.partition("\n\n")[0].splitlines()))
     page.pictures([(path, path.stem.replace("_", " ")) for path in sorted(folder.glob("*.png"))])
@@ -159,11 +190,10 @@ def _add_parity(page: HtmlPage, run: Path) -> bool:
     return True
 
 
-def _add_sensitivity(page: HtmlPage, run: Path) -> bool:
-    folder = _newest(run.glob("sensitivity_*/*/sensitivity.txt"))
+def _add_sensitivity(page: HtmlPage, run: Path, published: Path) -> bool:
+    folder = _newest_current(page, "Sensitivity", run.glob("sensitivity_*/*/sensitivity.json"), published)
     if folder is None:
         return False
-    page.section("Sensitivity")
     page.pictures([(path, "one layer quantized at a time") for path in sorted(folder.glob("*.png"))])
     page.text_block("every layer", (folder / "sensitivity.txt").read_text(encoding="utf-8"))
     return True
@@ -222,7 +252,7 @@ def _add_board(page: HtmlPage, report: BoardReport) -> None:
 
 def _add_configuration(page: HtmlPage, run: Path) -> bool:
     found = False
-    for stage in ("float", "calibrate", "qat"):
+    for stage in _STAGES:
         folder = _newest(run.glob(f"{stage}/*/config.yaml"))
         if folder is None:
             continue
@@ -237,6 +267,29 @@ def _add_configuration(page: HtmlPage, run: Path) -> bool:
                 page.text_block(f"{stage}: {title}", (folder / name).read_text(encoding="utf-8"))
         found = True
     return found
+
+
+def _newest_current(page: HtmlPage, title: str, files: Iterable[Path], published: Path) -> Path | None:
+    """The newest of the folders whose result is of the networks that are there now; opens a section where there is any.
+
+    Args:
+        page: takes the section, and where all results are stale the word about them.
+        title: of the section.
+        files: JSON files of the results.
+        published: see `is_current`.
+    """
+    found = list(files)
+    if not found:
+        return None
+    page.section(title)
+    folder = _newest(path for path in found if is_current(path, published))
+    if folder is None:
+        stale = _newest(found)
+        page.paragraph(
+            f"{stale} is of another network than the one that is there now, or does not say of which; run it again "
+            "with the command at the end of this page."
+        )
+    return folder
 
 
 def _newest(files: Iterable[Path]) -> Path | None:
