@@ -17,13 +17,14 @@ from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
-from omegaconf import DictConfig
+from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
 from lidar_mt.config import resolvers, schema
 from lidar_mt.config.changes import report_changes
 from lidar_mt.config.check import Compose, check_config
 from lidar_mt.config.explain import explain, groups
+from lidar_mt.config.run_folder import discarded_on_error
 from lidar_mt.structures.errors import ConfigError, LidarMtError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -56,10 +57,12 @@ def program(config_name: str) -> Callable[[Main], Callable[[], None]]:
         @functools.wraps(main)
         def guarded(cfg: DictConfig) -> None:
             # Inside Hydra's frame, which would print a line of its own about any other exception.
-            with _errors_in_one_line(config_name):
+            with _errors_in_one_line(config_name), discarded_on_error(cfg):
                 check_config(cfg, config_name, HydraConfig.get().overrides.task, _composer(config_name))
                 if HydraConfig.get().output_subdir is not None:  # this program has a run folder
-                    report_changes(_composer(config_name)([]), cfg, Path(HydraConfig.get().runtime.output_dir))
+                    defaults = _composer(config_name)([])
+                    OmegaConf.copy_cache(cfg, defaults)  # the time in a folder's name is that of one moment
+                    report_changes(defaults, cfg, Path(HydraConfig.get().runtime.output_dir))
                 main(cfg)
 
         run = hydra.main(config_path=CONF_DIR, config_name=config_name, version_base="1.3")(guarded)
