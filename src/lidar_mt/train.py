@@ -67,6 +67,12 @@ from lidar_mt.structures.errors import CheckpointError
 #: What of the network is integers, in the run folder.
 TABLE_NAME = "quant_table.txt"
 
+#: Arguments that say how a network is trained, and nothing of its evaluation.
+_OF_TRAINING = (
+    *("resume=", "debug=", "stage.", "quant", "optimizer", "scheduler", "augmentation", "float_epochs="),
+    *("data.calibration_", "trainer.max_", "trainer.val_check_interval=", "trainer.check_val_every_n_epoch="),
+)
+
 log = logging.getLogger("lidar_mt.train")
 
 
@@ -120,7 +126,7 @@ def main(cfg: DictConfig) -> None:
         log.info("%d ranks without synchronised batch norm: each normalises over its own samples", trainer.world_size)
     _run(cfg, trainer, module, datamodule, folder)
     if trainer.is_global_zero and not trainer.fast_dev_run:  # type: ignore[attr-defined]
-        overrides = [item for item in command_line() if not item.lstrip("+").startswith(("resume=", "debug="))]
+        overrides = [item for item in command_line() if not item.lstrip("+~").startswith(_OF_TRAINING)]
         log.info("checkpoints in %s; next: %s", published, told_command("evaluate", overrides))
 
 
@@ -153,7 +159,7 @@ def _callbacks(cfg: DictConfig, folder: Path) -> list[Any]:
         found = [
             Calibration(
                 folder / "checkpoints",
-                on_chosen=lambda net: report_quantization(cfg, net, folder / TABLE_NAME),
+                on_chosen=lambda net: report_quantization(cfg, net, folder / TABLE_NAME, told=False),
                 on_saved=lambda kept: publish(kept, Path(cfg.paths.published), "calibrate"),
             )
         ]

@@ -104,6 +104,25 @@ def test_calibration_publishes_scales_and_says_what_is_float(root):
     assert any("heads.segmentation.classifier" in line for line in lines)
 
 
+def test_a_calibration_is_told_once_with_the_command_that_evaluates_it(root, run):
+    start = f"stage.start={published(root, 'float-best')}"
+    text = run(*RUN, *SHORT, "stage=calibrate", "run_name=told", start, "quant.scheme=u8")
+    assert text.count("quantization: scheme u8") == 1
+    (table,) = (root / "runs/told/calibrate").glob("*/quant_table.txt")
+    assert "encoder.input" in table.read_text()
+    words = shlex.split(re.search(r"; next: python -m lidar_mt\.evaluate (.*)", text)[1])
+    kept = {
+        "stage=calibrate",
+        "run_name=told",
+        f"data.version={VERSION}",
+        "data.num_workers=0",
+        "callbacks.pictures=null",
+    }
+    assert kept <= set(words)
+    assert not [item for item in words if item.startswith(("stage.start", "data.calibration", "quant", "float_epochs"))]
+    run(*words, "--cfg", "job", program="evaluate")
+
+
 def test_qat_runs_by_its_stage_alone_and_infer_reads_what_it_published(root, run):
     text = run(*RUN, *QUICK, "stage=qat", "float_epochs=2", "+trainer.limit_val_batches=1")
     assert "5 steps" in text, "half of the float epochs of five steps"
@@ -384,6 +403,22 @@ def test_the_exported_network_has_the_scores_of_the_calibrated_one(compared, roo
     assert ">Scores on " in page
     assert "int8 onnxruntime" in page
     assert ">Configuration<" in page
+
+
+def test_evaluation_takes_the_sweeps_of_training_and_keeps_scores_with_others_apart(root, run):
+    own = [item for item in EVALUATE if not item.startswith("data.num_sweeps")]  # 9 by default, trained with 1
+    keys = [*own, "stage=float", "+trainer.limit_test_batches=1", f"out={root / 'swept'}"]
+    assert "the network was trained with" not in run(*keys, program="evaluate")
+    folder = root / "runs/multitask/published/scores"
+    first = json.loads((folder / f"float_{VERSION}_val_limit_1.json").read_text())
+    text = run(*keys, "data.num_sweeps=2", program="evaluate")
+    assert "data.num_sweeps=2, but the network was trained with 1" in text
+    other = json.loads((folder / f"float_{VERSION}_val_limit_1_2_sweeps.json").read_text())
+    assert json.loads((folder / f"float_{VERSION}_val_limit_1.json").read_text()) == first
+    assert other["data"] == f"{first['data']}, 2 sweeps"
+    again = run(*keys, "data.num_sweeps=1", program="evaluate")
+    assert "trained with" not in again
+    assert json.loads((folder / f"float_{VERSION}_val_limit_1.json").read_text())["values"] == first["values"]
 
 
 @pytest.mark.slow

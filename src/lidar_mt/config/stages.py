@@ -144,13 +144,22 @@ def build_net(cfg: DictConfig, start: Start | None = None) -> LidarMultiTaskNet 
     return quantized
 
 
-def report_quantization(cfg: DictConfig, net: nn.Module, path: Path) -> None:
-    """Says in short how a network is quantized and what of it stays in float, and writes all of it to a file."""
+def report_quantization(cfg: DictConfig, net: nn.Module, path: Path, *, told: bool = True) -> None:
+    """Says in short how a network is quantized and what of it stays in float, and writes all of it to a file.
+
+    Args:
+        cfg: configuration of the training.
+        net: float networks are passed over.
+        path: of the file.
+        told: say it, and do not only write it.
+    """
     if not isinstance(net, QuantizedMultiTaskNet):
         return
     uncalled = uncalled_modules(instantiate(cfg.model.net), net)
     title = f"scheme {cfg.quant.scheme}, {cfg.quant.scales} scales, observer {cfg.quant.observer}"
-    log.info("%s", write_table(net, path, title, uncalled))
+    short = write_table(net, path, title, uncalled)
+    if told:
+        log.info("%s", short)
 
 
 def _check_same_network(start: Start, cfg: DictConfig) -> None:
