@@ -28,7 +28,8 @@ What computes:
     checkpoint=FILE      or name a checkpoint; config.yaml beside it says what the network is
 
 What to write:
-    out=DIR              where <name>.json, <name>.png and index.html go
+    out=DIR              where <name>.json, <name>.png and index.html go; without it into
+                         runs/<run_name>/infer_<stage>, or infer_<stage>_<runtime> where that is not torch
     score_threshold=0.3  boxes below it are neither written nor drawn
     pictures=false       no PNG; page=false no page
     page_frames=100      frames on the page, evenly spread; page_points=40000 points of each
@@ -54,6 +55,7 @@ from lidar_mt import __version__
 from lidar_mt.config import instantiate, program
 from lidar_mt.config.commands import command_line
 from lidar_mt.config.networks import Network, open_network
+from lidar_mt.config.origin import place_digest
 from lidar_mt.config.places import find_configured
 from lidar_mt.data.dataset import NuScenesLidarDataset
 from lidar_mt.data.frames import Frames, PackedSamples, PointFiles, evenly, file_state, find_point_files
@@ -61,13 +63,14 @@ from lidar_mt.data.layout import store_path
 from lidar_mt.data.point_file import check_columns
 from lidar_mt.data.sensor import Sensor
 from lidar_mt.engine.earlier_results import EarlierResults
-from lidar_mt.engine.files import previous_of
 from lidar_mt.engine.frame_writer import PAGE, RECORDING, FrameWriter
 from lidar_mt.engine.inference_run import InferenceRun
-from lidar_mt.metrics.scoreboard import digest
 from lidar_mt.structures.errors import ConfigError
 from lidar_mt.visualization.rerun_recording import RerunRecording
 from lidar_mt.visualization.viewer_page import ViewerPage
+
+#: Frames that a message names.
+_NAMED = 3
 
 log = logging.getLogger("lidar_mt.infer")
 
@@ -78,6 +81,8 @@ def main(cfg: DictConfig) -> None:
     _check(cfg)
     files = None if cfg.points is None else find_point_files(Path(cfg.points), cfg.recursive)
     place = find_configured(cfg, command_line())
+    if cfg.out is None:
+        cfg.out = str(Path(cfg.paths.runs) / cfg.run_name / f"infer_{place.name}")
     network = open_network(place, cfg.threads).described_by(cfg)
     frames = _packed(cfg, network) if files is None else _files(cfg, files, network)
     _run(cfg, network, frames)
@@ -152,6 +157,15 @@ def _run(cfg: DictConfig, network: Network, frames: Frames) -> None:
     page = out / PAGE if cfg.page else None
     settings = _settings(cfg, network, frames.sensor)
     earlier = EarlierResults(out, settings, cfg.pictures, page, cfg.page_points)
+    left_off = earlier.not_among(frames.names)
+    if left_off:
+        log.warning(
+            "%s will show the frames of this run alone; of an earlier run %d leave it (%s), though their other files "
+            "stay. Give another out=DIR to keep both pages",
+            page,
+            len(left_off),
+            ", ".join(left_off[:_NAMED]) + (", ..." if len(left_off) > _NAMED else ""),
+        )
     run = InferenceRun(frames, earlier, evenly(count, cfg.page_frames) if cfg.page else (), cfg.on_bad_file == "skip")
     # A recording is one file and holds all frames.
     done = set() if cfg.overwrite or cfg.rrd else run.done()
@@ -175,8 +189,7 @@ def _run(cfg: DictConfig, network: Network, frames: Frames) -> None:
 
 def _settings(cfg: DictConfig, network: Network, sensor: Sensor) -> dict[str, Any]:
     """What decides the results of a frame, but the frame itself; see `EarlierResults`."""
-    path = network.place.path
-    weights = digest(path if path.exists() else previous_of(path))
+    weights = place_digest(network.place)
     described = hashlib.sha256(OmegaConf.to_yaml(network.config, resolve=True).encode()).hexdigest()
     return {
         "version": __version__,

@@ -121,6 +121,27 @@ def test_a_packed_split(infer, tmp_path):
     assert '"truth":[[' in page
 
 
+def test_without_out_each_runtime_has_a_folder_of_its_own(programs, artefact, tmp_path, monkeypatch):
+    monkeypatch.setenv("LIDAR_MT_RUNS", str(tmp_path))
+    np.save(tmp_path / "a.npy", cloud(1))
+    keys = ["stage=int8", f"artefact={artefact}", COARSE, "threads=1", "pictures=false", f"points={tmp_path / 'a.npy'}"]
+    for runtime in ("integer", "onnxruntime"):
+        outcome = programs("infer", *keys, *([f"runtime={runtime}"] if runtime != "integer" else []), "run_name=x")
+        assert outcome.status == 0, outcome.err
+        folder = tmp_path / f"x/infer_int8_{runtime}"
+        assert sorted(path.name for path in folder.iterdir()) == ["a.json", "index.html"]
+
+
+def test_frames_that_leave_the_page_are_named(infer, tmp_path):
+    for name, seed in (("a", 1), ("b", 2)):
+        np.save(tmp_path / f"{name}.npy", cloud(seed))
+    assert "leave it" not in infer(f"points={tmp_path / 'a.npy'}", "pictures=false")[1]
+    _, text, out = infer(f"points={tmp_path / 'b.npy'}", "pictures=false")
+    assert f"{out / 'index.html'} will show the frames of this run alone; of an earlier run 1 leave it (a)" in text
+    assert (out / "a.json").is_file()
+    assert "leave it" not in infer(f"points={tmp_path}", "pictures=false")[1], "which are all of them"
+
+
 @pytest.mark.parametrize(
     ("keys", "words"),
     [

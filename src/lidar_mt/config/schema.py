@@ -110,7 +110,8 @@ class InferConfig(RecipeConfig):
     runtime: str | None = None
     artefact: str = MISSING
     threads: int | None = None
-    out: str = MISSING
+    #: None takes a folder of this stage and runtime.
+    out: str | None = None
     score_threshold: float = 0.3
     pictures: bool = True
     page: bool = True

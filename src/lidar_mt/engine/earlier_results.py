@@ -63,6 +63,11 @@ class EarlierResults:
             return False
         return not self._pictures or (content.get(PICTURE) is True and (self._out / f"{name}.png").is_file())
 
+    def not_among(self, names: Iterable[str]) -> list[str]:
+        """Names of the frames that the earlier page shows, and that are not among those of a new run."""
+        here = set(names)
+        return [name for name in self._shown if name not in here]
+
     def shown(self, name: str) -> dict[str, Any]:
         """What the earlier page has of a frame; empty where it has nothing."""
         return self._shown.get(name, {})
