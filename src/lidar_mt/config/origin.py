@@ -9,7 +9,7 @@ from typing import Any
 
 from lidar_mt.config.places import Place
 from lidar_mt.engine.files import previous_of
-from lidar_mt.metrics.scoreboard import digest
+from lidar_mt.metrics.scoreboard import digest, is_source
 
 #: Key of the JSON file that holds the networks.
 NETWORKS = "networks"
@@ -55,4 +55,4 @@ def is_current(result: Path, published: Path) -> bool:
 
 
 def _fits(path: Path, sha256: str) -> bool:
-    return digest(path if path.exists() else previous_of(path)) == sha256
+    return is_source(path if path.exists() else previous_of(path), sha256)
