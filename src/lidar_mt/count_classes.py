@@ -7,6 +7,7 @@ Useful keys:
     split=train       its split
     packed=DIR        another packed root
     seed=0            of the draw; that of the training
+    run_name=demo     or runs/<run_name> as that place
     out=DIR           where <version>_<split>_classes.png goes
 """
 

@@ -1,4 +1,4 @@
-"""Looks over the installation: versions, devices, extras, data, disk; what is missing and how to get it.
+"""Looks over the installation: versions, devices, extras, data, checkpoints, disk; what is missing, and how to get it.
 
     python -m lidar_mt.doctor
 

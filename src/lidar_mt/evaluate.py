@@ -7,6 +7,7 @@
 Useful keys:
     stage=float                whose checkpoint; also calibrate, qat; int8 is what `export` wrote
     runtime=onnxruntime        what computes it: torch, integer, onnxruntime, openvino or litert
+    run_name=demo              whose checkpoint; runs/<run_name> takes the scores
     experiment=demo            the same experiment as in training
     checkpoint=FILE            another checkpoint; config.yaml beside it says what the network is
     artefact=DIR               another exported network, for stage=int8
@@ -23,7 +24,9 @@ Useful keys:
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytorch_lightning as pl
 from hydra.core.hydra_config import HydraConfig
@@ -39,6 +42,7 @@ from lidar_mt.config.places import Place, find_configured
 from lidar_mt.config.sweeps import match_sweeps
 from lidar_mt.engine.console import quiet_lightning
 from lidar_mt.engine.ranks import is_first_process
+from lidar_mt.metrics.bev_iou import BevIoU
 from lidar_mt.metrics.detection_protocol import DETECTION_NAMES
 from lidar_mt.metrics.detection_scores import DetectionScores, read_curves
 from lidar_mt.metrics.nuscenes_detection import NuScenesDetectionMetric
@@ -56,12 +60,15 @@ from lidar_mt.metrics.scoreboard import (
 )
 from lidar_mt.metrics.tables import print_scores, write_metrics
 from lidar_mt.structures.errors import ConfigError, DataError
+from lidar_mt.structures.told_names import told_names
 from lidar_mt.visualization.detection_curves import draw_class_curves
 from lidar_mt.visualization.figure import save_figure
 from lidar_mt.visualization.precision_recall import draw_precision_recall
 
+#: Scores by name of each task that has no table of its own.
+Others = dict[str, dict[str, float]]
 #: Scores by task, and their comparison with those of other stages and runtimes.
-Scored = tuple[DetectionScores | None, dict[str, float] | None, Table | None]
+Scored = tuple[DetectionScores | None, dict[str, float] | None, Others, Table | None]
 
 #: Columns of a terminal that shows all numbers of the comparison.
 _WIDE = 160
@@ -73,13 +80,13 @@ log = logging.getLogger("lidar_mt.evaluate")
 def main(cfg: DictConfig) -> None:
     """Scores the checkpoint or the result file, prints the tables and writes metrics.json."""
     out = Path(cfg.out)
-    detection, segmentation, comparison = (_score_network if cfg.results is None else _score_file)(cfg, out)
+    detection, segmentation, others, comparison = (_score_network if cfg.results is None else _score_file)(cfg, out)
     if not is_first_process():
         return
-    print_scores(detection, segmentation)
+    print_scores(detection, segmentation, others=others)
     if comparison is not None:
         Console().print(comparison)
-    path = write_metrics(out / "metrics.json", detection, segmentation)
+    path = write_metrics(out / "metrics.json", detection, segmentation, others)
     if detection is not None:
         _draw_curves(out / "nuscenes_eval", detection)
     log.info("scores in %s, pictures and the result file beside it", path)
@@ -108,7 +115,7 @@ def _score_file(cfg: DictConfig, out: Path) -> Scored:
     node = cfg.metric.get("detection")
     metric = NuScenesDetectionMetric(**settings) if node is None else instantiate(node, **settings)
     scores: DetectionScores = metric.score_file(cfg.results)
-    return scores, None, None
+    return scores, None, {}, None
 
 
 def _score_network(cfg: DictConfig, out: Path) -> Scored:
@@ -139,11 +146,25 @@ def _score_network(cfg: DictConfig, out: Path) -> Scored:
         default_root_dir=str(out),
     )
     trainer.test(module, datamodule=build_datamodule(cfg), verbose=False, weights_only=True)
-    segmentation = module.scores.get("segmentation")
-    detection = getattr(metrics.get("detection"), "detection_scores", None)
+    detection, segmentation, others = _by_task(module.scores, metrics)
     frames = getattr(callbacks["extremes"], "chosen", {})
-    comparison = _compare(place, cfg, data, detection, segmentation, frames) if is_first_process() else None
-    return detection, segmentation, comparison
+    comparison = _compare(place, cfg, data, detection, segmentation, others, frames) if is_first_process() else None
+    return detection, segmentation, others, comparison
+
+
+def _by_task(
+    scores: Mapping[str, dict[str, float]], metrics: Mapping[str, Any]
+) -> tuple[DetectionScores | None, dict[str, float] | None, Others]:
+    """What the metrics of detection and segmentation that have tables found, and the scores of all other metrics."""
+    detection = getattr(metrics.get("detection"), "detection_scores", None)
+    segmentation = scores.get("segmentation") if isinstance(metrics.get("segmentation"), BevIoU) else None
+    shown = {"detection": detection, "segmentation": segmentation}
+    others: Others = {}
+    for task, values in scores.items():
+        if shown.get(task) is None:
+            told = told_names(metrics[task], "score_names", "compute") or ()
+            others[task] = {name: values[name] for name in told if name in values} | values
+    return detection, segmentation, others
 
 
 def _baseline(place: Place, data: str) -> Score | None:
@@ -169,6 +190,7 @@ def _compare(
     data: str,
     detection: DetectionScores | None,
     segmentation: dict[str, float] | None,
+    others: Others,
     frames: dict[str, str],
 ) -> Table | None:
     """Keeps the scores beside the checkpoint; a table of all stages and runtimes that were scored on the same data."""
@@ -176,7 +198,7 @@ def _compare(
     folder = source.parent / SCORES
     pictures = told_folder(Path(cfg.out) / "pictures", folder)
     try:
-        values = headline(detection, segmentation)
+        values = headline(detection, segmentation, others)
         score = Score(place.name, data, digest(source), source.name, values, samples, pictures, frames)
         write_score(folder, score)
     except (DataError, OSError) as error:

@@ -26,11 +26,13 @@ What computes:
     stage=qat            of this stage; also float (the default), calibrate, and int8, what `export` wrote
     runtime=onnxruntime  what computes it: torch, integer, onnxruntime, openvino or litert
     checkpoint=FILE      or name a checkpoint; config.yaml beside it says what the network is
+    artefact=DIR         or, for stage=int8, what `export` wrote elsewhere
+    threads=2            processor threads of the runtime; all of torch's where nothing is said
 
 What to write:
     out=DIR              where <name>.json, <name>.png and index.html go; without it into
                          runs/<run_name>/infer_<stage>, or infer_<stage>_<runtime> where that is not torch
-    score_threshold=0.3  boxes below it are neither written nor drawn
+    score_threshold=0.3  boxes below it, 0 to 1, are neither written nor drawn
     pictures=false       no PNG; page=false no page
     page_frames=100      frames on the page, evenly spread; page_points=40000 points of each
     rrd=true             frames.rrd for the Rerun viewer as well (extra viz)
@@ -53,7 +55,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from lidar_mt import __version__
 from lidar_mt.config import instantiate, program
-from lidar_mt.config.commands import command_line
+from lidar_mt.config.commands import command_line, told_command
 from lidar_mt.config.networks import Network, open_network
 from lidar_mt.config.origin import place_digest
 from lidar_mt.config.places import find_configured
@@ -151,6 +153,14 @@ def _next(cfg: DictConfig) -> str:
     return f"the same command{' without overwrite=true' if cfg.overwrite else ''} goes on"
 
 
+def _if_damaged(cfg: DictConfig) -> str:
+    """How to leave damaged frames out."""
+    kept = [item for item in command_line() if not item.startswith(("on_bad_file=", "overwrite="))]
+    command = told_command("infer", [*kept, "on_bad_file=skip"])
+    going_on = "" if cfg.rrd else "; frames that are done are not computed again"
+    return f"\n{command}\nleaves damaged files out{going_on}"
+
+
 def _run(cfg: DictConfig, network: Network, frames: Frames) -> None:
     """All frames that are not done; says what was done, or ends the process where a signal asked to stop."""
     out, count = Path(cfg.out), len(frames.names)
@@ -166,7 +176,8 @@ def _run(cfg: DictConfig, network: Network, frames: Frames) -> None:
             len(left_off),
             ", ".join(left_off[:_NAMED]) + (", ..." if len(left_off) > _NAMED else ""),
         )
-    run = InferenceRun(frames, earlier, evenly(count, cfg.page_frames) if cfg.page else (), cfg.on_bad_file == "skip")
+    on_page = evenly(count, cfg.page_frames) if cfg.page else ()
+    run = InferenceRun(frames, earlier, on_page, cfg.on_bad_file == "skip", _if_damaged(cfg))
     # A recording is one file and holds all frames.
     done = set() if cfg.overwrite or cfg.rrd else run.done()
     if done:

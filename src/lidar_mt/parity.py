@@ -8,10 +8,12 @@ Useful keys:
     a=qat b=int8:integer  a stage (float, calibrate, qat: its published checkpoint), int8:RUNTIME (the exported network
                           in integer, onnxruntime, openvino or litert), FILE.ckpt, or FOLDER:RUNTIME; qat:RUNTIME is
                           the checkpoint, exported in memory; errors are b's against a
+    run_name=demo         whose published checkpoints and artefact
     experiment=demo       the same experiment as in training
     samples=4             keyframes of the packed split, spread over it; also split=val, data.version=v1.0-mini
     data.num_sweeps=9     other sweeps than a was trained with
-    points=FILE           one point file instead, as for infer
+    points=FILE           one point file instead, as for infer; columns=4 for a .bin of x y z intensity
+    threads=2             processor threads of a runtime
     out=DIR               where parity.json, parity.txt, layers.png and outputs.png go
     require_equal=true    exit status 2 when any code or output differs
 """

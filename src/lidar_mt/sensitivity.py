@@ -4,6 +4,7 @@
 
 Useful keys:
     stage=calibrate            whose checkpoint; also qat
+    run_name=demo              whose published checkpoint
     experiment=demo            the same experiment as in training
     checkpoint=FILE            another checkpoint; config.yaml beside it says what the network is
     by=layer                   what is looked at together; also block, or head for the parts of the network
@@ -15,6 +16,7 @@ Useful keys:
     budget=25                  finds the fewest exceptions with which the outputs have this SQNR [dB]
     measure=loss budget=0.5    or with which the loss is at most this much above that in float [%]
     precisions=[int16]         exceptions that may be used, tried in this order
+    calibration_samples=16     training keyframes on which the scales of int16 are chosen
     out=DIR                    where sensitivity.txt, .json, .png and quant/exceptions.yaml go
 
 Nothing is trained. `python -m lidar_mt.train stage=calibrate quant=exceptions --config-dir DIR` uses what was found.

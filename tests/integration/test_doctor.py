@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -9,9 +10,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import torch
 
+from lidar_mt.environment.findings import Finding, render
 from lidar_mt.environment.isolation import ask
-from lidar_mt.environment.packages import declared
+from lidar_mt.environment.packages import declared, probes
 
 #: Put first on the path of the child processes; Python runs it at their start.
 SITE = """
@@ -58,7 +61,19 @@ def data(tmp_path):
     (tmp_path / "data/nuscenes/v1.0-mini").mkdir(parents=True)
     (tmp_path / "data/nuscenes/v1.0-mini/sample.json").write_text("[]")
     (tmp_path / "runs/demo/published").mkdir(parents=True)
-    (tmp_path / "runs/demo/published/float-best.ckpt").write_bytes(b"x")
+    published = tmp_path / "runs/demo/published"
+    (published / "float-best.ckpt").write_bytes(b"x")
+    for name in ("calibrate-best", "qat-best", "own-best"):
+        torch.save({"state_dict": {"net.weight": torch.zeros(1000)}}, published / f"{name}.ckpt")
+    (published / "calibrate-config.yaml").write_text("quant: {}\n")
+    (published / "qat-config.yaml").write_text("quant: {}\n")
+    whole = (published / "qat-best.ckpt").read_bytes()
+    kept = tmp_path / "runs/demo/qat/2026-01-01_00-00-00/checkpoints/best.ckpt"
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(whole)
+    damaged = bytearray(whole)
+    damaged[len(whole) // 2] ^= 1  # one bit of a weight, which torch alone would not notice
+    (published / "qat-best.ckpt").write_bytes(damaged)
     return tmp_path
 
 
@@ -69,8 +84,6 @@ def test_a_whole_installation_with_damaged_data(data):
     assert json.loads((data / "report.json").read_text()) == json.loads(done.stdout)
     for name in ("python", "libc", "memory", "torch", "hydra-core", "numpy", "cpu", "train", "raw"):
         assert findings[name]["state"] == "ok", findings[name]
-    import torch
-
     assert findings["torch"]["detail"].startswith(torch.__version__.split("+")[0])
     assert "v1.0-mini" in findings["raw"]["detail"]
     assert findings["v1.0-mini/val"]["state"] == "broken"
@@ -78,6 +91,12 @@ def test_a_whole_installation_with_damaged_data(data):
     assert "verify_data" in findings["v1.0-mini/val"]["advice"]
     assert "no finished lmdb" in findings["v1.0-mini/train"]["detail"]
     assert findings["demo/float-best"]["state"] == "broken"
+    assert "is damaged" in findings["demo/float-best"]["detail"]
+    assert "train stage=float run_name=demo" in findings["demo/float-best"]["advice"]
+    assert findings["demo/calibrate-best"]["state"] == "ok"
+    assert "no config.yaml beside it" in findings["demo/own-best"]["detail"]
+    assert "checksum" in findings["demo/qat-best"]["detail"]
+    assert findings["demo/qat-best"]["advice"].startswith("cp runs/demo/qat/2026-01-01_00-00-00/checkpoints/best.ckpt ")
     secret = {"SECRET_TOKEN", "HOSTNAME", "USER", "PATH"}
     assert not secret & set(findings)
 
@@ -100,6 +119,20 @@ def test_broken_packages_are_named_and_the_rest_is_still_looked_at(data):
     assert verdict.startswith("required and not working: msgspec, ")
     assert {"rich", "xxhash", "train"} <= set(verdict.replace(",", "").split())
     assert "pip install" in done.stdout
+
+
+def test_what_is_broken_is_not_called_ready():
+    fine, broken = Finding("runs", "a", "ok", ""), Finding("runs", "b", "broken", "")
+    assert render([fine]).splitlines()[-1] == "ready"
+    assert render([fine, broken]).splitlines()[-1] == "broken: b; what does not need them works"
+    assert render([fine, broken, Finding("packages", "c", "failed", "")]).endswith("not working: c")
+
+
+def test_every_installed_package_is_looked_for_under_the_name_it_is_imported_by():
+    found = probes(declared())
+    assert len(found) > 10
+    for distribution, (_, name) in found.items():
+        assert importlib.util.find_spec(name) is not None, distribution
 
 
 def test_a_wrong_key_of_the_configuration_is_told():

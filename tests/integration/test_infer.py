@@ -90,7 +90,10 @@ def test_a_folder_with_a_damaged_file(infer, tmp_path):
     (folder / "ax.npy").write_bytes(b"\x93NUMPY cut short")
     status, text, out = infer(f"points={folder}", "pictures=false")
     assert status == 2
-    assert "ax.npy" in text.split("error:")[1]
+    error = text.split("error:")[1]
+    assert "ax.npy" in error
+    assert re.search(r"python -m lidar_mt\.infer .* on_bad_file=skip\nleaves damaged files out", error)
+    assert "not computed again" in error
     # It stopped at the second file; the page has the first.
     assert sorted(path.name for path in out.iterdir()) == ["a.json", "index.html"]
     status, text, out = infer(f"points={folder}", "recursive=true", "on_bad_file=skip", out="all")
@@ -119,6 +122,9 @@ def test_a_packed_split(infer, tmp_path):
     assert tokens[2] in page
     assert tokens[0] not in page
     assert '"truth":[[' in page
+    status, text, _ = infer(*keys, "samples=5000", "page=false", out="all")
+    assert status == 0
+    assert "samples=5000: there are 3, all of them are taken" in text
 
 
 def test_without_out_each_runtime_has_a_folder_of_its_own(programs, artefact, tmp_path, monkeypatch):
@@ -153,6 +159,8 @@ def test_frames_that_leave_the_page_are_named(infer, tmp_path):
         (["points=a.bin", "sensor.rotation=90"], ["sensor.rotation", "rotation_deg"]),
         (["points=a.bin", "sensor.intensity_scale=0"], ["intensity_scale=0", "positive"]),
         (["points=a.bin", "page_frames=0"], ["page_frames", "page=false"]),
+        (["points=a.bin", "score_threshold=7"], ["score_threshold=7", "<= 1"]),
+        (["points=a.bin", "score_threshold=-0.1"], ["score_threshold=-0.1", ">= 0"]),
         (["split=val", "sensor=kitti"], ["describe point files"]),
         (["split=test"], ["test"]),
         (["points=nowhere"], ["nowhere", "no such file or folder"]),
@@ -211,7 +219,7 @@ def test_a_stopped_run_goes_on_and_ends_as_one_that_ran_through(infer, clouds, m
     assert (ended, read) == (0, [3, 4])
     assert "3 of 5 frames are done and skipped" in text
     assert "2 frames, 0 left out, 3 skipped" in text
-    assert re.search(r"0\.\d\d\d s of network per frame, \d+\.\d\d s for the first one", text)
+    assert re.search(r"\d+\.\d\d\d s of network per frame, \d+\.\d\d s for the first one", text)
     assert (out / "b.json").stat().st_mtime_ns == before
     assert results(out) == results(out.parent / "through")
 

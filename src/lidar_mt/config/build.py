@@ -11,12 +11,16 @@ from typing import Any
 import pytorch_lightning as pl
 import torch
 import yaml
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf, open_dict
 
+from lidar_mt.config.checkpoints import read_or_tell, stage_of
+from lidar_mt.config.commands import command_line
 from lidar_mt.config.instantiate import instantiate
-from lidar_mt.config.stages import Start, build_net, check_stage
+from lidar_mt.config.places import STAGES, shared_arguments
+from lidar_mt.config.stages import Start, build_net, check_stage, stage_command
 from lidar_mt.data.datamodule import LidarDataModule
-from lidar_mt.engine.checkpoint import check_there, config_beside, load_network, read_checkpoint
+from lidar_mt.engine.checkpoint import check_there, config_beside, load_network
 from lidar_mt.engine.lit_module import LidarMultiTaskModule
 from lidar_mt.structures.errors import CheckpointError, ConfigError, DataError
 
@@ -73,7 +77,7 @@ def load_module(
     Raises:
         CheckpointError: the checkpoint or its configuration is missing or damaged.
     """
-    content = read_checkpoint(checkpoint)
+    content = read_or_tell(checkpoint, _command_of(checkpoint))
     cfg = cfg or read_network_config(checkpoint)
     trained = content.get("lidar_mt", {}).get("config")
     here = network_config(cfg)
@@ -85,6 +89,13 @@ def load_module(
     module = build_module(cfg, metrics=metrics)
     load_network(module.net, content, checkpoint)
     return module.eval()
+
+
+def _command_of(checkpoint: Path) -> str:
+    """The training that a running program would start to get a published checkpoint; empty where none is known."""
+    if not HydraConfig.initialized() or stage_of(checkpoint) not in STAGES:
+        return ""
+    return stage_command(stage_of(checkpoint), shared_arguments(command_line()))
 
 
 def build_metrics(cfg: DictConfig) -> dict[str, Any]:

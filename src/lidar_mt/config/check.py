@@ -176,6 +176,10 @@ def _check_numbers(content: dict[str, Any]) -> None:
         value = _at(content, path)
         if isinstance(value, int | float) and not value >= low:
             raise ConfigError(f"{path}={value}: expected a number >= {low}")
+    for path, high in schema.UPPER_BOUNDS.items():
+        value = _at(content, path)
+        if isinstance(value, int | float) and not value <= high:
+            raise ConfigError(f"{path}={value}: expected a number <= {high}")
     for path in schema.NOT_NULL:
         if _at(content, path) is None:
             raise ConfigError(f"{path}=null: expected a number")

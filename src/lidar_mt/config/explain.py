@@ -57,12 +57,23 @@ def groups(conf_dir: str) -> set[str]:
 def _explain_key(key: str, arguments: list[str], compose: Compose, conf_dir: str) -> str:
     name = key.split("@", maxsplit=1)[0]
     if "/" in name:
+        if name in groups(conf_dir):
+            return _explain_group(name, compose, conf_dir)
         meant = nearest(name, groups(conf_dir))
         return f"unknown group '{name}'." + (f" Did you mean '{meant}'?" if meant else "")
     # Options of groups decide which keys there are, so those of the command line are kept.
     known = groups(conf_dir)
     choices = [item for item in arguments if item.split("=")[0].split("@")[0] in known]
     return unknown_key(key, _compose_plain(compose, choices))
+
+
+def _explain_group(name: str, compose: Compose, conf_dir: str) -> str:
+    """Why a group that exists cannot be chosen: options of the one above choose it, or the program has none of it."""
+    above = name.split("/", maxsplit=1)[0]
+    if above not in _compose_plain(compose, []):
+        return f"there is no group '{name}' in this program"
+    options = ", ".join(sorted(path.stem for path in Path(conf_dir, above).glob("*.yaml")))
+    return f"the group '{name}' cannot be chosen alone; {above}=... does: {options}"
 
 
 def _compose_plain(compose: Compose, choices: list[str]) -> dict[str, Any]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import errno
 import functools
 import os
@@ -34,9 +33,6 @@ CONF_DIR = str(_PACKAGE / "conf" if (_PACKAGE / "conf").is_dir() else _CHECKOUT_
 
 #: Exit status of a program that stops with an expected error.
 EXIT_ERROR = 2
-
-#: Programs that compose conf/recipe.yaml and so have experiments.
-_WITH_RECIPE = ("train", "evaluate", "search", "infer", "export", "parity", "sensitivity")
 
 Main = Callable[[DictConfig], None]
 
@@ -161,17 +157,24 @@ def _explain_system(error: OSError) -> str:
 
 def _help(main: Main, config_name: str) -> str:
     """The program's own docstring, then the config groups that it has and their options."""
-    known = {item.name for item in dataclasses.fields(schema.SCHEMAS[config_name])} | {"experiment", "debug"}
-    if config_name not in _WITH_RECIPE:
-        known -= {"experiment", "debug"}
+    chosen = _choosable(config_name)
     options: dict[str, list[str]] = {}
     for path in sorted(Path(CONF_DIR).rglob("*.yaml")):
         group = path.parent.relative_to(CONF_DIR).as_posix()
-        if group.split("/")[0] in known:
+        if group in chosen:
             options.setdefault(group, []).append(path.stem)
     groups = "\n".join(f"    {group:18} {', '.join(names)}" for group, names in options.items())
     usage = (sys.modules[main.__module__].__doc__ or "").strip()
     return f"{usage}\n\nGroups (group=option):\n{groups}\n\nAdd `--cfg job` to see every key and its value."
+
+
+def _choosable(config_name: str) -> set[str]:
+    """The groups that a program's defaults choose; one that stands at another place (`model/head@...`) is not alone."""
+    _register()
+    GlobalHydra.instance().clear()
+    with hydra.initialize_config_dir(CONF_DIR, version_base="1.3"):
+        cfg = hydra.compose(config_name, return_hydra_config=True)
+    return {name for name in cfg.hydra.runtime.choices if "@" not in name and not name.startswith("hydra")}
 
 
 def _interrupted() -> None:

@@ -364,7 +364,11 @@ BOUNDS: dict[str, float] = {
     "target.threads": 1,
     "target.repeats": 1,
     "target.arena_cache_size": 0,
+    "score_threshold": 0,
 }
+
+#: Largest value of numbers, alike.
+UPPER_BOUNDS: dict[str, float] = {"score_threshold": 1}
 
 #: Keys that may not be null although their type allows it: the schedule's length comes from them.
 NOT_NULL = ("trainer.max_epochs",)

@@ -11,9 +11,10 @@ from omegaconf import DictConfig, OmegaConf
 from torch import nn
 
 from lidar_mt.config.changes import changed_keys, describe
+from lidar_mt.config.checkpoints import read_or_tell
 from lidar_mt.config.commands import told_command
 from lidar_mt.config.instantiate import instantiate
-from lidar_mt.engine.checkpoint import load_network, read_checkpoint
+from lidar_mt.engine.checkpoint import load_network
 from lidar_mt.engine.files import previous_of
 from lidar_mt.models.multitask import LidarMultiTaskNet
 from lidar_mt.models.quantized_multitask import QuantizedMultiTaskNet
@@ -98,7 +99,7 @@ def read_start(cfg: DictConfig, arguments: Sequence[str] = ()) -> Start | None:
             f"stage={cfg.stage.name} starts from {path}, which is not there; first run\n"
             f"{stage_command(before, arguments)}\nor name another checkpoint with stage.start=FILE"
         )
-    start = Start(path, read_checkpoint(path))
+    start = Start(path, read_or_tell(path, stage_command(before, arguments)))
     if ("quant" in start.config) != (before in BEFORE):
         found = "a quantized" if "quant" in start.config else "a float"
         raise CheckpointError(f"{path} holds {found} network; stage={cfg.stage.name} starts from one of stage={before}")

@@ -211,6 +211,8 @@ def choose_samples(tokens: Sequence[str], samples: int | Sequence[int | str] | N
     if samples is None:
         return list(range(len(tokens)))
     if isinstance(samples, int) and not isinstance(samples, bool) and samples > 0:
+        if samples > len(tokens):
+            log.warning("samples=%d: there are %d, all of them are taken", samples, len(tokens))
         return evenly(len(tokens), samples)
     if isinstance(samples, str | int | bool) or not samples:
         raise ConfigError(f"samples={samples}: expected a positive number, or a list of indices and sample tokens")

@@ -26,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lidar_mt.data.pcd_file import read_pcd
+from lidar_mt.data.point_values import damage
 from lidar_mt.data.sweeps import TIME_LAG
 from lidar_mt.structures.errors import ConfigError, DataError
 
@@ -61,7 +62,7 @@ def read_point_file(path: str | os.PathLike[str], columns: Sequence[str] | int |
 
     Raises:
         DataError: the file is missing, unreadable, empty, of an unknown kind, of a size, shape or type that holds no
-            points, or holds no finite point.
+            points, or holds values that are no points, see `data.point_values`.
         ConfigError: the columns' names are unknown, double, or lack x, y or z.
     """
     path = Path(path)
@@ -73,6 +74,8 @@ def read_point_file(path: str | os.PathLike[str], columns: Sequence[str] | int |
         points = _read(path, names, count)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror or error}") from error
+    _check_values(points[:, :TIME_LAG], path)
+    _check_time_lag(points, path)
     return _finite(points, path)
 
 
@@ -134,7 +137,6 @@ def _arrange(values: npt.NDArray[Any], names: Sequence[str], path: Path) -> Floa
         for column, name in enumerate(names):
             if _PLACES[name] >= 0:
                 points[:, _PLACES[name]] = values[:, column]
-    _check_time_lag(points, path)
     return points
 
 
@@ -193,6 +195,12 @@ def _read_npy(path: Path) -> FloatArray:
             f"{path}: shape {values.shape}; expected (P, 3) to (P, 5), P >= 1: x y z [intensity [time lag]]"
         )
     return _arrange(values, ("x", "y", "z", "intensity", "time_lag")[: values.shape[1]], path)
+
+
+def _check_values(points: FloatArray, path: Path) -> None:
+    found = damage(points)
+    if found and np.isfinite(points).any():  # a file without any number has words of its own, see `_finite`
+        raise DataError(f"{path}: {found}; the file is damaged, or its columns are not what they are taken for")
 
 
 def _check_time_lag(points: FloatArray, path: Path) -> None:

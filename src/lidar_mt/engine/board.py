@@ -84,6 +84,9 @@ def chart_layout(tasks: list[str]) -> dict[str, dict[str, list[Any]]]:
     if "segmentation" in tasks:
         losses["segmentation"] = lines("train/segmentation/.*", "val/segmentation/.*")
         scores["IoU"] = lines("val/mIoU", "val/IoU/.*")
+    for task in tasks:
+        if task not in ("detection", "segmentation"):
+            losses[task] = lines(f"train/{task}/.*", f"val/{task}/.*")
     speed = {
         "samples per second": lines("speed/samples_per_second"),
         "share of the time spent waiting for data": lines("speed/data_share"),

@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from lidar_mt.engine.files import previous_of
-from lidar_mt.structures.errors import CheckpointError
+from lidar_mt.structures.errors import CheckpointError, DamagedCheckpointError
 
 _NET_PREFIX = "net."
 #: Describes the network, beside its checkpoints.
@@ -38,12 +38,12 @@ def read_checkpoint(path: str | Path) -> dict[str, Any]:
     check_there(path)
     previous = previous_of(path)
     try:
-        return _read(path)
+        return read_file(path)
     except CheckpointError as error:
         if not previous.is_file():
             raise
         log.warning("%s; going back to the one before it, %s", error, previous.name)
-        return _read(previous)
+        return read_file(previous)
 
 
 def check_there(path: Path) -> None:
@@ -55,13 +55,17 @@ def check_there(path: Path) -> None:
         )
 
 
-def _read(path: Path) -> dict[str, Any]:
-    """One file, restricted to tensors and plain containers; its checksums are compared, which torch.load does not."""
+def read_file(path: Path) -> dict[str, Any]:
+    """One file, restricted to tensors and plain containers; its checksums are compared, which torch.load does not.
+
+    Raises:
+        DamagedCheckpointError: see `read_checkpoint`; the message names the others of its training.
+    """
     try:
         with zipfile.ZipFile(path) as archive:
             broken = archive.testzip()
         if broken:
-            raise CheckpointError(f"{path} is damaged: {broken} does not fit its checksum; take another checkpoint")
+            raise DamagedCheckpointError(f"{path} is damaged: {broken} does not fit its checksum{_others(path)}")
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
     except (
         zipfile.BadZipFile,
@@ -74,12 +78,20 @@ def _read(path: Path) -> dict[str, Any]:
         NotImplementedError,
     ) as error:
         # torch's own text would advise to load it unsafely.
-        raise CheckpointError(
-            f"{path} is damaged, or holds more than weights and plain values; take another checkpoint of the run"
+        raise DamagedCheckpointError(
+            f"{path} is damaged, or holds more than weights and plain values{_others(path)}"
         ) from error
     if not isinstance(checkpoint, dict) or "state_dict" not in checkpoint:
-        raise CheckpointError(f"{path} is no training checkpoint: it has no 'state_dict'")
+        raise DamagedCheckpointError(f"{path} is no training checkpoint: it has no 'state_dict'{_others(path)}")
     return checkpoint
+
+
+def _others(path: Path) -> str:
+    """The other checkpoints of the same training in a folder: `float-last.ckpt` for `float-best.ckpt`."""
+    training = path.stem.rpartition("-")[0]
+    found = sorted(other.name for other in path.parent.glob("*.ckpt") if other.name != path.name)
+    own = [name for name in found if Path(name).stem.rpartition("-")[0] == training]
+    return f"; beside it: {', '.join(own)}" if own else ""
 
 
 def config_beside(checkpoint: Path) -> Path:

@@ -63,14 +63,21 @@ class InferenceRun:
         earlier: what an earlier run left.
         on_page: indices of the frames that the page shows.
         skip_damaged: leave damaged frames out; else the first one ends the run.
+        advice: what to do then, where there are more frames; follows the message about the damaged one.
     """
 
     def __init__(
-        self, frames: Frames, earlier: EarlierResults, on_page: Iterable[int], skip_damaged: bool = False
+        self,
+        frames: Frames,
+        earlier: EarlierResults,
+        on_page: Iterable[int],
+        skip_damaged: bool = False,
+        advice: str = "",
     ) -> None:
         self._frames, self._earlier = frames, earlier
         self._on_page = set(on_page)
         self._skip_damaged = skip_damaged
+        self._advice = advice
 
     def done(self) -> set[int]:
         """Indices of the frames whose results are there."""
@@ -144,7 +151,9 @@ class InferenceRun:
             frame = self._frames.read(index)
         except DataError as error:
             if not self._skip_damaged:
-                raise
+                if len(self._frames.names) == 1:
+                    raise
+                raise DataError(f"{error}{self._advice}") from error
             found.left_out += 1
             log.warning("left out: %s", error)
             return

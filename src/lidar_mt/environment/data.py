@@ -41,20 +41,36 @@ def packed_data(root: Path) -> Iterator[Finding]:
 
 
 def runs(root: Path) -> Iterator[Finding]:
-    """Published checkpoints, and how to look at the training curves."""
+    """Published checkpoints, read and compared with their checksums, and how to look at the training curves."""
     checkpoints = sorted(_glob(root, "*/published/*.ckpt"))
     if not checkpoints:
         yield Finding("runs", "checkpoints", "missing", f"none published under {root}", "python -m lidar_mt.train")
-    for path in checkpoints:
-        size = path.stat().st_size
-        described = (path.parent / "config.yaml").is_file()
-        detail = f"{size / 1e6:.1f} MB" + ("" if described else ", no config.yaml beside it")
+    for path, answer in zip(checkpoints, ask(["checkpoint", str(path)] for path in checkpoints), strict=True):
+        name = f"{path.parent.parent.name}/{path.stem}"
+        if answer.error:
+            reason = answer.error.removeprefix("lidar_mt.structures.errors.")
+            yield Finding("runs", name, "broken", reason, _replacement(path))
+            continue
+        size, described = f"{answer.value['bytes'] / 1e6:.1f} MB", answer.value["described"]
         yield Finding(
-            "runs", f"{path.parent.parent.name}/{path.stem}", "ok" if described and size else "broken", detail
+            "runs",
+            name,
+            "ok" if described else "broken",
+            f"{size}, checksums fit" if described else f"{size}, no {answer.value['config']} beside it",
         )
     curves = len(_glob(root, "*/*/*/tensorboard/events.*"))
     advice = f"tensorboard --logdir {root}" if curves else ""
     yield Finding("runs", "TensorBoard", "ok", f"{curves} runs with curves", advice)
+
+
+def _replacement(published: Path) -> str:
+    """What to do about a damaged published checkpoint: its training kept another copy."""
+    stage, _, kind = published.stem.rpartition("-")
+    run = published.parent.parent
+    copies = sorted(_glob(run, f"{stage}/*/checkpoints/{kind}.ckpt"))
+    if copies:
+        return f"cp {copies[-1]} {published}"
+    return f"train again as before: python -m lidar_mt.train stage={stage} run_name={run.name}" if stage else ""
 
 
 def _glob(root: Path, pattern: str) -> list[Path]:

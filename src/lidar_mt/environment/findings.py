@@ -42,6 +42,8 @@ def render(findings: list[Finding]) -> str:
     broken = [finding.name for finding in findings if finding.state == "broken"]
     if failed:
         verdict = f"required and not working: {', '.join(failed)}"
+    elif broken:
+        verdict = f"broken: {', '.join(broken)}; what does not need them works"
     else:
-        verdict = f"ready; broken: {', '.join(broken)}" if broken else "ready"
+        verdict = "ready"
     return "\n".join([*lines[1:], "", verdict])

@@ -15,6 +15,7 @@ _DISTRIBUTION = "lidar-mt"
 _IMPORTS = {
     "hydra-core": "hydra",
     "nuscenes-devkit": "nuscenes",
+    "ethos-u-vela": "ethosu",
     "spconv-cu120": "spconv",
     "rerun-sdk": "rerun",
     "import-linter": "importlinter",

@@ -63,10 +63,21 @@ def store(path: str) -> dict[str, Any]:
     }
 
 
+def checkpoint(path: str) -> dict[str, Any]:
+    """What lies in a checkpoint's place, once all of it could be read and fits its checksums."""
+    from lidar_mt.engine.checkpoint import config_beside, read_file
+
+    file = Path(path)
+    read_file(file)
+    config = config_beside(file)
+    return {"bytes": file.stat().st_size, "config": config.name, "described": config.is_file()}
+
+
 def main() -> None:
     """Answers the probes on standard input, one line each."""
+    known = (imports, torch_devices, configuration, store, checkpoint)
     for name, *arguments in json.load(sys.stdin):
-        answer({probe.__name__: probe for probe in (imports, torch_devices, configuration, store)}[name](*arguments))
+        answer({probe.__name__: probe for probe in known}[name](*arguments))
 
 
 if __name__ == "__main__":

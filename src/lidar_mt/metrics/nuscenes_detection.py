@@ -85,12 +85,14 @@ class NuScenesDetectionMetric(Metric):
         partial: Literal["score", "skip", "error"] = "score",
     ) -> None:
         super().__init__()
-        unknown = sorted(set(class_names) - set(DETECTION_NAMES))
-        if unknown or partial not in ("score", "skip", "error"):
+        unknown = [name for name in class_names if name not in DETECTION_NAMES]
+        if unknown:
             raise ConfigError(
-                f"metric: unknown classes {unknown} or partial={partial}; "
-                f"the nuScenes evaluation knows {', '.join(DETECTION_NAMES)} and partial=score|skip|error"
+                f"metric: the nuScenes evaluation does not know the classes {', '.join(unknown)}, only "
+                f"{', '.join(DETECTION_NAMES)}; metric=none trains and evaluates without it"
             )
+        if partial not in ("score", "skip", "error"):
+            raise ConfigError(f"metric: partial={partial}; expected score, skip or error")
         self.data_root, self.version, self.split = Path(data_root), version, split
         self.out_dir, self.class_names, self.partial = Path(out_dir), tuple(class_names), partial
         self.detection_scores: DetectionScores | None = None

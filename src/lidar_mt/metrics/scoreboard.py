@@ -17,7 +17,6 @@ import msgspec
 from rich import box
 from rich.table import Table
 
-from lidar_mt.metrics.detection_protocol import TP_ERRORS
 from lidar_mt.metrics.detection_scores import DetectionScores
 from lidar_mt.metrics.json_files import write_json
 
@@ -26,11 +25,11 @@ SCORES = "scores"
 #: What the others are compared with.
 BASELINE = "float"
 _ORDER = ("float", "calibrate", "qat", "int8")
-#: Numbers that are no share of one: their differences are printed as they are.
-_ERRORS = {*TP_ERRORS}
 _SHARE = 100.0
 #: What fits into any terminal.
 _MAIN = ("NDS", "mAP", "car AP", "mIoU")
+#: Beginning of the names of IoU by class.
+_IOU = "IoU/"
 
 
 class Score(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -41,7 +40,8 @@ class Score(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         data: version, split and all else that must be equal for a comparison, see `data_key`.
         source: digest of the checkpoint or artefact.
         source_name: its file or folder name, in the folder above.
-        values: score by name; shares from 0 to 1, errors in their units; None where undefined.
+        values: score by name; shares from 0 to 1, errors in their units; None where undefined. Those of tasks beyond
+            detection and segmentation are named `<task>/<score>`.
         samples: how many were scored.
         pictures: folder of the evaluation's pictures, from the folder of scores; see `told_folder`.
         frames: token by picture name of the frames found best and worst.
@@ -57,20 +57,27 @@ class Score(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     frames: dict[str, str] = {}
 
 
-def headline(detection: DetectionScores | None, segmentation: Mapping[str, float] | None) -> dict[str, float | None]:
+def headline(
+    detection: DetectionScores | None,
+    segmentation: Mapping[str, float] | None,
+    others: Mapping[str, Mapping[str, float]] | None = None,
+) -> dict[str, float | None]:
     """The numbers that a comparison shows.
 
     Args:
         detection: official detection scores, or None.
         segmentation: what `BevIoU.compute` returned, or None.
+        others: scores by name of every other task.
     """
     values: dict[str, float] = {}
     if detection is not None:
         values |= {"NDS": detection.nds, "mAP": detection.mean_ap, "car AP": detection.class_ap.get("car", math.nan)}
     if segmentation is not None:
-        values |= {name: value for name, value in segmentation.items() if name == "mIoU" or name.startswith("IoU/")}
+        values |= {name: value for name, value in segmentation.items() if name == "mIoU" or name.startswith(_IOU)}
     if detection is not None:
         values |= detection.tp_errors
+    for task, scores in (others or {}).items():
+        values |= {f"{task}/{name}": value for name, value in scores.items()}
     return {name: None if math.isnan(value) else float(value) for name, value in values.items()}
 
 
@@ -167,12 +174,13 @@ def comparison_rows(
         scores: from `read_scores`.
         data: as in the `Score` to compare with.
         samples: as in the `Score` to compare with.
-        short: the four most important numbers alone.
+        short: the four most important numbers alone, and the first one of every other task.
     """
     same = [score for score in scores if (score.data, score.samples) == (data, samples)]
     base = next((score.values for score in same if score.name == BASELINE), {})
-    names = list(dict.fromkeys(name for score in same for name in score.values if not short or name in _MAIN))
-    header = ["network", *(name.replace("/", " ") + ("" if name in _ERRORS else "\n%") for name in names)]
+    names = list(dict.fromkeys(name for score in same for name in score.values))
+    names = _most_important(names) if short else names
+    header = ["network", *(name.replace("/", " ") + ("\n%" if _is_share(name) else "") for name in names)]
     rows = []
     for score in same:
         reference = base if score.name != BASELINE else {}
@@ -198,10 +206,24 @@ def comparison_table(scores: Sequence[Score], data: str, samples: int, *, short:
     return table
 
 
+def _is_share(name: str) -> bool:
+    """Whether it is a share of one; the others, errors among them, are printed as they are."""
+    return name in _MAIN or name.startswith(_IOU)
+
+
+def _most_important(names: Sequence[str]) -> list[str]:
+    first_of_task: dict[str, str] = {}
+    for name in names:
+        task, slash, _ = name.partition("/")
+        if slash and not name.startswith(_IOU):
+            first_of_task.setdefault(task, name)
+    return [name for name in names if name in _MAIN or name in first_of_task.values()]
+
+
 def _cell(name: str, value: float | None, reference: float | None) -> str:
     if value is None:
         return "-"
-    unit, digits = (1.0, 3) if name in _ERRORS else (_SHARE, 2)
+    unit, digits = (_SHARE, 2) if _is_share(name) else (1.0, 3)
     text = f"{value * unit:.{digits}f}"
     return text if reference is None else f"{text}\n({(value - reference) * unit:+.{digits}f})"
 

@@ -83,8 +83,28 @@ def segmentation_table(scores: Mapping[str, float]) -> Table:
     return table
 
 
+def plain_table(task: str, scores: Mapping[str, float]) -> Table:
+    """The scores of a task that has no table of its own, as they are: nothing is known of their units.
+
+    Args:
+        task: name of the task.
+        scores: value of each name, in the order of the columns.
+
+    Returns:
+        A table with one row.
+    """
+    table = _table(task)
+    for name in scores:
+        table.add_column(name.replace("_", " "), justify="right", no_wrap=True)
+    table.add_row(*(_ABSENT if math.isnan(value) else f"{value:.4g}" for value in scores.values()))
+    return table
+
+
 def print_scores(
-    detection: DetectionScores | None, segmentation: Mapping[str, float] | None, console: Console | None = None
+    detection: DetectionScores | None,
+    segmentation: Mapping[str, float] | None,
+    console: Console | None = None,
+    others: Mapping[str, Mapping[str, float]] | None = None,
 ) -> None:
     """Prints the tables of whatever was scored.
 
@@ -92,16 +112,22 @@ def print_scores(
         detection: official detection scores, or None.
         segmentation: what `BevIoU.compute` returned, or None.
         console: where to print, standard output by default.
+        others: scores by name of every other task.
     """
     console = console or Console()
     if detection is not None:
         console.print(detection_tables(detection))
     if segmentation is not None:
         console.print(segmentation_table(segmentation))
+    for task, scores in (others or {}).items():
+        console.print(plain_table(task, scores))
 
 
 def write_metrics(
-    path: str | Path, detection: DetectionScores | None, segmentation: Mapping[str, float] | None
+    path: str | Path,
+    detection: DetectionScores | None,
+    segmentation: Mapping[str, float] | None,
+    others: Mapping[str, Mapping[str, float]] | None = None,
 ) -> Path:
     """Writes all scores as plain JSON, undefined ones as null.
 
@@ -109,6 +135,7 @@ def write_metrics(
         path: file to write.
         detection: official detection scores, or None.
         segmentation: what `BevIoU.compute` returned, or None.
+        others: scores by name of every other task.
 
     Returns:
         The path written.
@@ -121,6 +148,8 @@ def write_metrics(
         content["detection"] = nan_to_none(dataclasses.asdict(detection))
     if segmentation is not None:
         content["segmentation"] = nan_to_none(segmentation)
+    for task, scores in (others or {}).items():
+        content[task] = nan_to_none(scores)
     return write_json(path, content, indent=2)
 
 

@@ -21,6 +21,10 @@ class CheckpointError(LidarMtError):
     """A checkpoint is missing, damaged or does not fit the model."""
 
 
+class DamagedCheckpointError(CheckpointError):
+    """A checkpoint is there, and cannot be read or is none."""
+
+
 class TrainingError(LidarMtError):
     """Training cannot go on: losses or weights that are no numbers."""
 

@@ -19,7 +19,8 @@ PredictionsT = TypeVar("PredictionsT")
 class Task(Generic[OutputT, TargetsT, PredictionsT]):
     """One task: its name, its weight in the total loss, and its target, loss and decoder.
 
-    A new task is a folder beside this file and a file in `conf/task`; nothing else asks which tasks there are.
+    Training, evaluation and export take every task that the configuration names; CONTRIBUTING lists what a new one
+    consists of. Pictures, `infer` and its page draw `detection` and `segmentation`, and leave other tasks out.
 
     Attributes:
         name: key of the task in the network's output, and first part of its terms' names.

@@ -117,6 +117,52 @@ def test_a_double_too_large_for_float32_is_not_finite(tmp_path, cloud, caplog):
     assert "dropped 1 of 11" in caplog.text
 
 
+@pytest.mark.parametrize("seed", range(3))
+def test_random_bytes_and_a_cloud_with_altered_bytes_are_damaged(tmp_path, seed):
+    """Neither may reach the network, nor get advice about the scale of its intensities."""
+    rng = np.random.default_rng(seed)
+    (tmp_path / "random.pcd.bin").write_bytes(rng.bytes(20_000))
+    points = rng.uniform(-50, 50, (1000, 5)).astype(np.float32)
+    altered = bytearray(points.tobytes())
+    altered[::7] = rng.bytes(len(altered[::7]))
+    (tmp_path / "altered.pcd.bin").write_bytes(altered)
+    for name in ("random.pcd.bin", "altered.pcd.bin"):
+        with pytest.raises(DataError, match=r"of 1000 points are not finite or far out of range") as caught:
+            read_point_file(tmp_path / name)
+        assert str(tmp_path / name) in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["a.pcd.bin", "a.npy", "a.pcd"])
+@pytest.mark.parametrize(("column", "value"), [(0, 1.5e5), (2, -1e30), (3, 2e5)])
+def test_one_value_beyond_the_limit_is_named_with_its_point(tmp_path, cloud, name, column, value):
+    cloud[:, 4] = 0
+    cloud[7, column] = value
+    if name == "a.pcd":
+        head = "VERSION .7\nFIELDS x y z intensity\nSIZE 4 4 4 4\nTYPE F F F F\nCOUNT 1 1 1 1\n"
+        rows = "\n".join(" ".join(repr(float(number)) for number in row[:4]) for row in cloud)
+        (tmp_path / name).write_text(f"{head}WIDTH 11\nHEIGHT 1\nPOINTS 11\nDATA ascii\n{rows}\n")
+    else:
+        (save if name.endswith("npy") else write)(tmp_path / name, cloud)
+    with pytest.raises(DataError, match=r"1 of 11 points .* the first is number 7") as caught:
+        read_point_file(tmp_path / name)
+    assert str(float(np.float32(value))) in str(caught.value)
+
+
+def test_intensities_of_sixteen_bits_pass(tmp_path, cloud):
+    cloud[:, 3] = np.linspace(0, 65535, 11)
+    np.testing.assert_array_equal(read_point_file(write(tmp_path / "a.pcd.bin", cloud)), without_lag(cloud))
+
+
+def test_an_organised_cloud_under_an_open_sky_passes_and_one_of_hardly_any_points_does_not(tmp_path, caplog):
+    points = np.random.default_rng(0).uniform(-50, 50, (1000, 4)).astype(np.float32)
+    points[:600, :3] = np.nan
+    assert len(read_point_file(save(tmp_path / "sky.npy", points))) == 400
+    assert "dropped 600 of 1000" in caplog.text
+    points[:900, :3] = np.nan
+    with pytest.raises(DataError, match="900 of 1000 points are not finite"):
+        read_point_file(save(tmp_path / "lost.npy", points))
+
+
 def bad_files():
     ones = np.ones((3, 5), dtype=np.float32)
     return {

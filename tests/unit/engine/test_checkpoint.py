@@ -119,3 +119,14 @@ def test_other_files_are_refused(tmp_path):
     scripted.save(str(tmp_path / "script"))
     with pytest.raises(CheckpointError, match="script"):
         read_checkpoint(tmp_path / "script")
+
+
+def test_a_damaged_checkpoint_names_the_others_of_its_training(tmp_path):
+    for name in ("float-best", "float-last", "qat-best"):
+        (tmp_path / f"{name}.ckpt").write_bytes(b"x")
+    with pytest.raises(CheckpointError, match="damaged") as caught:
+        read_checkpoint(tmp_path / "float-best.ckpt")
+    assert str(caught.value).endswith("; beside it: float-last.ckpt")
+    with pytest.raises(CheckpointError, match="damaged") as caught:
+        read_checkpoint(tmp_path / "qat-best.ckpt")
+    assert "beside it" not in str(caught.value)

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from lidar_mt.metrics.scoreboard import (
     Score,
+    comparison_rows,
     comparison_table,
     data_key,
     digest,
@@ -113,6 +114,18 @@ def test_a_narrow_terminal_sees_the_main_numbers() -> None:
     assert "…" not in text
     assert "mATE" not in text
     assert "(+0.00)" in text
+
+
+def test_scores_of_another_task_stand_under_its_name_without_percent() -> None:
+    others = {"flow": {"end_point_error": 1.5, "outliers": math.nan}, "depth": {"error_m": 2.0}}
+    values = headline(None, {"mIoU": 0.5}, others)
+    assert values == {"mIoU": 0.5, "flow/end_point_error": 1.5, "flow/outliers": None, "depth/error_m": 2.0}
+    scores = [Score(name, "mini val", "a", "x", values, 9) for name in ("float", "qat")]
+    text = printed(scores)
+    assert re.search(r"qat +50\.00 +1\.500 +- +2\.000", text)
+    header, rows = comparison_rows(scores, "mini val", 9, short=True)
+    assert header == ["network", "mIoU\n%", "flow end_point_error", "depth error_m"]
+    assert rows[1] == ["qat", "50.00\n(+0.00)", "1.500\n(+0.000)", "2.000\n(+0.000)"]
 
 
 def test_scores_on_other_data_are_kept_apart(folder: Path) -> None:

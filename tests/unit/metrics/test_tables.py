@@ -81,3 +81,14 @@ def test_metrics_file_is_strict_json_with_null_for_undefined(scores, tmp_path):
     assert content["detection"]["class_tp_errors"]["traffic_cone"]["mAVE"] is None
     assert content["segmentation"] == {"mIoU": 0.5, "IoU/others": None}
     assert json.loads(write_metrics(tmp_path / "none.json", None, None).read_text()) == {}
+
+
+def test_a_task_without_a_table_is_printed_and_written_as_it_is(tmp_path):
+    console = Console(file=io.StringIO(), width=80)
+    print_scores(None, None, console, {"flow": {"end_point_error": 1.23456, "outliers": NAN}})
+    lines = [line.split() for line in console.file.getvalue().splitlines() if line.strip()]
+    assert lines[0] == ["flow"]
+    assert lines[1] == ["end", "point", "error", "outliers"]
+    assert lines[-1] == ["1.235", "-"]
+    path = write_metrics(tmp_path / "metrics.json", None, None, {"flow": {"end_point_error": 1.5, "outliers": NAN}})
+    assert json.loads(path.read_text()) == {"flow": {"end_point_error": 1.5, "outliers": None}}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -84,7 +85,8 @@ class DetectionDecoder:
     Args:
         grid: range and resolution.
         classes: class groups, in the order of the head's outputs.
-        suppressions: ways to drop duplicates, by name.
+        suppressions: ways to drop duplicates by name, or partials that make them: then the one to use alone is made,
+            and has to fit the classes.
         nms: name of the one to use.
         max_candidates: best cells per group that are looked at.
         score_threshold: a box stays if its score is larger.
@@ -100,7 +102,7 @@ class DetectionDecoder:
         self,
         grid: Grid,
         classes: Classes,
-        suppressions: Mapping[str, Suppression],
+        suppressions: Mapping[str, Suppression | functools.partial[Suppression]],
         nms: str = "rotated",
         max_candidates: int = 100,
         score_threshold: float = 0.1,
@@ -110,7 +112,8 @@ class DetectionDecoder:
             raise ConfigError(f"detection decoder: nms={nms} is not one of {sorted(suppressions)}")
         self.grid = grid
         self.group_labels = classes.group_labels
-        self.suppress = suppressions[nms]
+        chosen = suppressions[nms]
+        self.suppress: Suppression = chosen() if isinstance(chosen, functools.partial) else chosen
         self.max_candidates = max_candidates
         self.score_threshold = score_threshold
         self.centre_limit_m = tuple(centre_limit_m)
