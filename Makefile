@@ -32,7 +32,7 @@ $(STAMP): pyproject.toml constraints.txt
 
 setup: $(STAMP) ## install everything into .venv
 
-demo: $(STAMP) ## simulate, pack, train, calibrate, QAT, export, int8, compile; ends with one page (about 16 minutes on 2 cores)
+demo: $(STAMP) ## simulate, pack, train, calibrate, QAT, export, int8, compile; ends with one page (about 17 minutes on 2 cores)
 	@PYTHON="$(PY)" DEMO="$(DEMO)" scripts/demo.sh
 
 demo-data: $(STAMP) ## write a small simulated nuScenes to RAW=data/nuscenes
