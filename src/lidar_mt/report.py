@@ -184,7 +184,7 @@ def _add_parity(page: HtmlPage, run: Path, published: Path) -> bool:
     if folder is None:
         return False
     told = (folder / "parity.txt").read_text(encoding="utf-8")
-    page.paragraph(" ".join(told.partition("\n\n")[0].splitlines()))
+    page.paragraph(", ".join(told.partition("\n\n")[0].splitlines()))
     page.pictures([(path, path.stem.replace("_", " ")) for path in sorted(folder.glob("*.png"))])
     page.text_block("every output and layer", told)
     return True
