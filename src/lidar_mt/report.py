@@ -22,7 +22,7 @@ from omegaconf import DictConfig, OmegaConf
 from lidar_mt.config import program
 from lidar_mt.config.commands import told_command
 from lidar_mt.config.origin import is_current
-from lidar_mt.config.places import shared_arguments
+from lidar_mt.config.places import STAGES, shared_arguments
 from lidar_mt.deploy.board_report import FLAGGED_SHARE, BoardReport, decode_report
 from lidar_mt.deploy.board_text import bound_rows, notes, roofline_note, slowest_rows, total_rows
 from lidar_mt.engine.board_reading import read_curves
@@ -56,7 +56,6 @@ _MADE_BY = {
 _WITH_RECIPE = ("evaluate", "train", "parity", "sensitivity")
 _OF_A_RUN = ("stage", "resume=", "debug=", "trainer.max_", "optimizer", "quant", "run_name=")
 _TRAINED = ("float", "qat")
-_STAGES = ("float", "calibrate", "qat")
 _CHARTS = {
     "loss": ("train/loss", "val/loss"),
     "validation": ("val/NDS", "val/mAP", "val/mIoU"),
@@ -112,7 +111,7 @@ def _add_missing(page: HtmlPage, commands: dict[str, str]) -> None:
 def _command(part: str, run_name: str, run: Path) -> str:
     """The command that adds a part, with what the newest training run was given."""
     program, *own = _MADE_BY[part]
-    files = (path for stage in _STAGES for path in run.glob(f"{stage}/*/.hydra/overrides.yaml"))
+    files = (path for stage in STAGES for path in run.glob(f"{stage}/*/.hydra/overrides.yaml"))
     overrides = sorted(files, key=lambda path: path.parents[1].name)
     given = [str(item) for item in OmegaConf.load(overrides[-1])] if overrides and program in _WITH_RECIPE else []
     kept = [item for item in shared_arguments(given) if not item.lstrip("+").startswith(_OF_A_RUN)]
@@ -252,7 +251,7 @@ def _add_board(page: HtmlPage, report: BoardReport) -> None:
 
 def _add_configuration(page: HtmlPage, run: Path) -> bool:
     found = False
-    for stage in _STAGES:
+    for stage in STAGES:
         folder = _newest(run.glob(f"{stage}/*/config.yaml"))
         if folder is None:
             continue

@@ -65,6 +65,7 @@ def runs(root: Path) -> Iterator[Finding]:
 
 def _replacement(published: Path) -> str:
     """What to do about a damaged published checkpoint: its training kept another copy."""
+    # As config/checkpoints.py finds it, which imports torch; this report has to come where torch does not load.
     stage, _, kind = published.stem.rpartition("-")
     run = published.parent.parent
     copies = sorted(_glob(run, f"{stage}/*/checkpoints/{kind}.ckpt"))
